@@ -1,0 +1,53 @@
+"""What every format's reader hands on: voxels, grid and notes, before anyone asks what they mean."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_medmeta.core.errors import UnsupportedImageError
+from napari_medmeta.core.geometry import Geometry
+from napari_medmeta.core.types import Modality
+
+__all__ = ["Image", "as_working_dtype"]
+
+
+@dataclass(frozen=True, eq=False)
+class Image:
+    """Voxels (I, J, K) in file order with their grid.
+
+    ``modality`` is None where the format does not say it.
+    """
+
+    array: npt.NDArray[Any]
+    geometry: Geometry
+    modality: Modality | None = None
+    name: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+def as_working_dtype(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return ``array`` in native byte order: integers as they are, every float as float32.
+
+    Scanners measure 12 to 16 bits; float64 only doubles the memory that each later step takes.
+
+    Raises
+    ------
+    UnsupportedImageError
+        When the voxels are neither integers nor real numbers.
+    """
+    if array.dtype.kind in "iu":
+        return np.asarray(array, dtype=array.dtype.newbyteorder("="))
+    if array.dtype.kind == "b":
+        return array.astype(np.uint8)
+    if array.dtype.kind != "f":
+        raise UnsupportedImageError(
+            f"The voxels are of the type {array.dtype}",
+            expected="one real number in each voxel",
+            next_step="Export the scan as a grey-value image",
+        )
+    with np.errstate(over="ignore", invalid="ignore"):  # what overflows becomes infinite, and Volume refuses it
+        return np.asarray(array, dtype=np.float32)
