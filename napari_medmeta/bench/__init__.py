@@ -1,0 +1,1 @@
+"""The judge: real or synthetic scans, example slices taken from their truth, every method side by side."""
