@@ -236,4 +236,3 @@ def guess_axis(labels: npt.NDArray[Any], geometry: Geometry, *, unlabelled: int 
         return round(1.0 - filled, 3), round(spacing[axis], 4), -axis
 
     return max(range(3), key=emptiness)
-

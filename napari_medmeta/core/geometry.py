@@ -131,9 +131,7 @@ class Geometry:
     def axis_codes(self) -> tuple[str, str, str]:
         """For each array axis, the patient direction (R/L, A/P, I/S) in which its index grows."""
         world_axes, signs = self._closest_axes()
-        i, j, k = (
-            AXIS_CODES[w][1 if s > 0 else 0] for w, s in zip(world_axes, signs, strict=True)
-        )
+        i, j, k = (AXIS_CODES[w][1 if s > 0 else 0] for w, s in zip(world_axes, signs, strict=True))
         return i, j, k
 
     @property
@@ -256,7 +254,10 @@ class GridMap:
         """
         wanted = [_world_axis(code) for code in codes]
         if sorted(w for w, _ in wanted) != [0, 1, 2]:
-            raise InputError(f"The orientation {''.join(codes)} is not one", expected="such as IPL: one letter of each pair R/L, A/P, I/S")
+            raise InputError(
+                f"The orientation {''.join(codes)} is not one",
+                expected="such as IPL: one letter of each pair R/L, A/P, I/S",
+            )
         straight = original.deskewed()
         world_axes, signs = straight._closest_axes()
         order = [world_axes.index(w) for w, _ in wanted]
@@ -289,7 +290,7 @@ class GridMap:
         """Carry labels from the working grid back onto the original grid; never mixes two labels."""
         _require_shape(array, self.working.shape)
         if self.is_exact:
-            flipped = np.flip(array, axis=[a for a in range(3) if self.flips[a]])
+            flipped = np.flip(array, axis=tuple(a for a in range(3) if self.flips[a]))
             back = np.transpose(flipped, np.argsort(self.permutation))
             return np.ascontiguousarray(back)
         return _resample(array, self.working, self.original, order=0)
@@ -299,7 +300,7 @@ class GridMap:
         if not self.is_exact:
             return _resample(array, self.original, self.working, order=order)
         moved = np.transpose(array, self.permutation)
-        return np.ascontiguousarray(np.flip(moved, axis=[a for a in range(3) if self.flips[a]]))
+        return np.ascontiguousarray(np.flip(moved, axis=tuple(a for a in range(3) if self.flips[a])))
 
 
 def _world_axis(code: str) -> tuple[int, int]:
@@ -318,6 +319,7 @@ def _resample(array: npt.NDArray[_Scalar], source: Geometry, target: Geometry, *
     to_source = np.linalg.inv(source.affine) @ target.affine
     # Outside the scan there is no tissue: the darkest value stands for it, and background for labels.
     fill = float(np.min(array)) if order else 0.0
-    return ndimage.affine_transform(
+    out: npt.NDArray[_Scalar] = ndimage.affine_transform(
         array, to_source[:3, :3], to_source[:3, 3], output_shape=target.shape, order=order, mode="constant", cval=fill
     )
+    return out

@@ -13,7 +13,8 @@ __all__ = ["CancelToken", "Progress", "silent"]
 class Progress(Protocol):
     """Called with the share of work done, in [0, 1], and a short word on the stage."""
 
-    def __call__(self, fraction: float, stage: str, /) -> None: ...
+    def __call__(self, fraction: float, stage: str, /) -> None:
+        """Tell that ``fraction`` of the work is done and what is being worked on."""
 
 
 def silent(fraction: float, stage: str, /) -> None:

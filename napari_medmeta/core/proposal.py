@@ -87,9 +87,7 @@ def _paste(source: LabelArray | FloatArray, source_box: Box, target: LabelArray 
         return
 
     def local(box: Box) -> tuple[slice, slice, slice]:
-        i, j, k = (
-            slice(a - o, b - o) for a, b, o in zip(common.start, common.stop, box.start, strict=True)
-        )
+        i, j, k = (slice(a - o, b - o) for a, b, o in zip(common.start, common.stop, box.start, strict=True))
         return i, j, k
 
     target[local(target_box)] = source[local(source_box)]
