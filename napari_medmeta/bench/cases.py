@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import re
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -119,7 +118,6 @@ def find_cases(folder: Path | str, *, only: tuple[str, ...] = ()) -> tuple[Case,
     return _chosen(tuple(cases), only)
 
 
-@cache
 def load_case(case: Case) -> LoadedCase:
     """Read one case; methods are given ``volume`` only, which names no file.
 
@@ -142,10 +140,15 @@ def load_case(case: Case) -> LoadedCase:
     geometry = Geometry.from_parts(
         (i, j, k), spacing_mm=image.GetSpacing()[::-1], origin_mm=image.GetOrigin(), direction=direction
     )
-    modality = Modality.CT if case.modality.startswith("CT") else Modality.MR if "MR" in case.modality else Modality.OTHER
     array.setflags(write=False)
     truth.setflags(write=False)
-    return LoadedCase(case, Volume(array, geometry, modality), truth)
+    return LoadedCase(case, Volume(array, geometry, _modality(case)), truth)
+
+
+def _modality(case: Case) -> Modality:
+    if case.modality.startswith("CT"):
+        return Modality.CT
+    return Modality.MR if case.modality.startswith("MR") else Modality.OTHER
 
 
 def _find(folder: Path, stem: str) -> Path | None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Protocol, runtime_checkable
 
-from napari_medmeta.core import LabelArray, Support, Volume
+from napari_medmeta.core import LabelArray, Proposal, Support, Volume
 
-__all__ = ["Method"]
+__all__ = ["Method", "Proposing"]
 
 
 @runtime_checkable
@@ -28,4 +28,13 @@ class Method(Protocol):
 
     def segment(self, volume: Volume, support: Support) -> LabelArray:
         """Return (I, J, K) uint8 labels for the whole scan."""
+        ...
+
+
+@runtime_checkable
+class Proposing(Method, Protocol):
+    """A method that also tells how sure it is; its expected Dice is judged beside its labels."""
+
+    def propose(self, volume: Volume, support: Support) -> Proposal:
+        """Return the proposal for the whole scan."""
         ...

@@ -69,19 +69,25 @@ def features_of(image: FloatArray, spacing_mm: tuple[float, float, float]) -> Fl
     for scale in SCALES:
         sigma = [scale * unit / s for s in spacing_mm]
         smooth = ndimage.gaussian_filter(image, sigma)
-        first = [np.gradient(smooth, axis=a) * unit / spacing_mm[a] if smooth.shape[a] > 1 else 0 * smooth for a in range(3)]
+        first = [_slope(smooth, axis=a, unit=unit / spacing_mm[a]) for a in range(3)]
         features += [smooth, np.sqrt(sum(g * g for g in first))]
         features += _hessian(first[1], first[2], unit, spacing_mm)
     return np.stack(features).astype(np.float32)
+
+
+def _slope(image: FloatArray, *, axis: int, unit: float) -> FloatArray:
+    if image.shape[axis] == 1:
+        return np.zeros_like(image)
+    return np.asarray(np.gradient(image, axis=axis) * unit, dtype=np.float32)
 
 
 def _hessian(
     rows: FloatArray, columns: FloatArray, unit: float, spacing_mm: tuple[float, float, float]
 ) -> list[FloatArray]:
     # In-plane eigenvalues: through thick slices second differences measure the gap, not the anatomy.
-    a = np.gradient(rows, axis=1) * unit / spacing_mm[1]
-    b = np.gradient(rows, axis=2) * unit / spacing_mm[2]
-    c = np.gradient(columns, axis=2) * unit / spacing_mm[2]
+    a = _slope(rows, axis=1, unit=unit / spacing_mm[1])
+    b = _slope(rows, axis=2, unit=unit / spacing_mm[2])
+    c = _slope(columns, axis=2, unit=unit / spacing_mm[2])
     middle, spread = (a + c) / 2, np.sqrt(((a - c) / 2) ** 2 + b * b)
     return [middle + spread, middle - spread]
 

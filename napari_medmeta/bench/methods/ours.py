@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from napari_medmeta.core import LabelArray, Support, Volume
+from napari_medmeta.core import LabelArray, Proposal, Support, Volume
 
 __all__ = ["Engine"]
 
@@ -24,10 +24,14 @@ class Engine:
 
         return __version__
 
-    def segment(self, volume: Volume, support: Support) -> LabelArray:
-        """Return (I, J, K) labels of the engine's proposal for the whole scan."""
+    def propose(self, volume: Volume, support: Support) -> Proposal:
+        """Return the engine's proposal for the whole scan."""
         from napari_medmeta.engine import Segmenter
 
         segmenter = Segmenter(device=self.device, seed=self.seed)
         segmenter.set_volume(volume)
-        return segmenter.segment(support).volume(support.shape)
+        return segmenter.segment(support)
+
+    def segment(self, volume: Volume, support: Support) -> LabelArray:
+        """Return (I, J, K) labels of the engine's proposal."""
+        return self.propose(volume, support).volume(support.shape)
