@@ -179,7 +179,7 @@ class Region:
 
 
 def region_of(volume: Volume, support: Support) -> Region:
-    """Cut out the union of the structures' bounds, one slice and one ring wider so that background can be seeded."""
+    """Cut out the union of the structures' bounds, one ring wider so that background can be seeded."""
     stack = stack_of(volume, support)
     along = np.any([stack.allowed_slices(s) for s in stack.structures], axis=0)
     hit = np.flatnonzero(along)
@@ -188,7 +188,7 @@ def region_of(volume: Volume, support: Support) -> Region:
         slice(max(0, min(b[a].start for b in boxes) - 2), min(n, max(b[a].stop for b in boxes) + 2))
         for a, n in enumerate(stack.labels.shape[1:])
     )
-    box = (slice(max(0, int(hit[0]) - 1), min(stack.count, int(hit[-1]) + 2)), rows, columns)
+    box = (slice(int(hit[0]), int(hit[-1]) + 1), rows, columns)
     shape = tuple(b.stop - b.start for b in box)
     step = 1
     while shape[0] * (shape[1] // step) * (shape[2] // step) > MAX_VOXELS:
@@ -196,7 +196,7 @@ def region_of(volume: Volume, support: Support) -> Region:
     image = _coarse(np.moveaxis(volume.array, stack.axis, 0)[box].astype(np.float32), step)
     low, high = np.percentile(image, (0.5, 99.5))
     image = np.clip((image - low) / max(float(high - low), 1e-6), 0, 1)
-    return Region(stack, box, step, image, _seeds(stack, box, step, _as_triple(image.shape), along))
+    return Region(stack, box, step, image, _seeds(stack, box, step, _as_triple(image.shape)))
 
 
 def _coarse(array: FloatArray, step: int) -> FloatArray:
@@ -208,12 +208,10 @@ def _coarse(array: FloatArray, step: int) -> FloatArray:
     return np.asarray(padded.reshape(s, r // step, step, c // step, step).mean(axis=(2, 4)), dtype=np.float32)
 
 
-def _seeds(
-    stack: Stack, box: tuple[slice, slice, slice], step: int, shape: Triple, along: MaskArray
-) -> npt.NDArray[np.int32]:
+def _seeds(stack: Stack, box: tuple[slice, slice, slice], step: int, shape: Triple) -> npt.NDArray[np.int32]:
     seeds = np.zeros(shape, dtype=np.int32)
-    # Nothing lies beyond the bound: its outermost ring is background, unless the scan itself ends there.
-    seeds[~along[box[0]]] = 1
+    # Nothing lies outside of the bound in plane. The ends are only cut off afterwards: seeding background
+    # there would draw every structure short.
     seeds[:, [0, -1], :] = 1
     seeds[:, :, [0, -1]] = 1
     numbers = np.ones(256, dtype=np.int32)

@@ -16,9 +16,13 @@ __all__ = ["RandomWalker"]
 
 @dataclass(frozen=True)
 class RandomWalker:
-    """Random walker (Grady 2006) from the painted slices, background seeded around the bound."""
+    """Random walker (Grady 2006) from the painted slices, background seeded around the bound in plane.
 
-    beta: float = 130.0
+    ``beta`` is far above the library's 130: on the development cases 130, 2,000 and 20,000 gave a mean Dice of
+    0.68, 0.77 and 0.81 with three examples. Seeding background beyond the ends as well cost 0.01 to 0.05.
+    """
+
+    beta: float = 20_000.0
     name: str = "random-walker"
     version: str = "1"
 
