@@ -12,7 +12,7 @@ from napari_medmeta.core.errors import UnsupportedImageError
 from napari_medmeta.core.geometry import Geometry
 from napari_medmeta.core.types import Modality
 
-__all__ = ["Image", "as_working_dtype"]
+__all__ = ["Image", "as_working_dtype", "scaled"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,3 +51,27 @@ def as_working_dtype(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
         )
     with np.errstate(over="ignore", invalid="ignore"):  # what overflows becomes infinite, and Volume refuses it
         return np.asarray(array, dtype=np.float32)
+
+
+def scaled(array: npt.NDArray[Any], *, slope: float, intercept: float) -> npt.NDArray[Any]:
+    """Return ``array`` (I, J, K) * slope + intercept: integers where both are whole numbers, else float32."""
+    if (slope, intercept) == (1.0, 0.0):
+        return array
+    dtype = _scaled_dtype(array, slope, intercept)
+    result = np.empty(array.shape, dtype=dtype)
+    between = np.int64 if np.issubdtype(dtype, np.integer) else np.float64
+    # Slice by slice: the wide type in between would take four times the scan's memory at once.
+    with np.errstate(over="ignore", invalid="ignore"):
+        for source, target in zip(array, result, strict=True):
+            target[...] = (source.astype(between) * between(slope) + between(intercept)).astype(dtype)
+    return result
+
+
+def _scaled_dtype(array: npt.NDArray[Any], slope: float, intercept: float) -> type[np.generic]:
+    if array.dtype.kind in "iu" and slope.is_integer() and intercept.is_integer():
+        ends = [int(v) * int(slope) + int(intercept) for v in (array.min(), array.max())]
+        for dtype in (np.int16, np.int32):
+            info = np.iinfo(dtype)
+            if info.min <= min(ends) and max(ends) <= info.max and abs(slope) <= info.max >= abs(intercept):
+                return dtype
+    return np.float32

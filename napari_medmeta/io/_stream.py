@@ -7,49 +7,59 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from napari_medmeta.core.errors import InputError, StorageError, UnreadableFileError
 
-__all__ = ["fill_from", "is_gzip", "open_stream", "refuse_leftover", "skip"]
+__all__ = ["CHUNK_BYTES", "fill_from", "open_plain", "open_stream", "refuse_leftover", "skip", "truncated"]
 
 GZIP_MAGIC = b"\x1f\x8b"
 CHUNK_BYTES = 1 << 20
 
 
-def is_gzip(path: Path) -> bool:
-    """Whether the file is gzip-compressed, whatever its name says."""
-    with path.open("rb") as handle:
-        return handle.read(2) == GZIP_MAGIC
-
-
 @contextmanager
-def open_stream(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file for reading; gzip is seen through. Failures inside become errors with a sentence.
+def open_plain(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file's own bytes. Failures inside become errors with a sentence.
 
     Raises
     ------
     UnreadableFileError
-        When the file does not exist, is a folder, or its compressed data are damaged.
+        When the file does not exist or is a folder.
     StorageError
         When the system refuses to read it.
     """
     try:
-        with gzip.open(path, "rb") if is_gzip(path) else path.open("rb") as handle:
+        with path.open("rb") as handle:
             yield handle
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise truncated(path) from error
-    except FileNotFoundError as error:
-        raise UnreadableFileError(f"There is no file {path.name}", next_step="Check the name and the folder") from error
-    except (InputError, StorageError):
+    except InputError:
         raise
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise UnreadableFileError(f"There is no file {path.name}", next_step="Check the name and the folder") from error
+    except IsADirectoryError as error:
+        raise UnreadableFileError(f"{path.name} is a folder", next_step="Choose a file in it") from error
     except OSError as error:
         raise StorageError(
             f"{path.name} could not be read ({error.strerror})", next_step="Check that you may read the file"
         ) from error
+
+
+@contextmanager
+def open_stream(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file and see through gzip; errors as `open_plain`, and `UnreadableFileError` for damaged gzip."""
+    with open_plain(path) as plain:
+        compressed = plain.read(2) == GZIP_MAGIC
+        plain.seek(0)
+        if not compressed:
+            yield plain
+            return
+        try:
+            with gzip.GzipFile(fileobj=plain, mode="rb") as unpacked:
+                yield cast(IO[bytes], unpacked)
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise truncated(path) from error
 
 
 def truncated(path: Path) -> UnreadableFileError:
@@ -72,13 +82,13 @@ def skip(handle: IO[bytes], count: int, *, path: Path) -> None:
 
 def fill_from(handle: IO[bytes], array: npt.NDArray[np.generic], *, path: Path) -> None:
     """Fill a C-contiguous ``array`` with the next bytes of the file."""
-    view = memoryview(array.reshape(-1).view(np.uint8))
+    view = array.reshape(-1).view(np.uint8)
     filled = 0
-    while filled < len(view):
-        chunk = handle.read(min(CHUNK_BYTES, len(view) - filled))
+    while filled < view.size:
+        chunk = handle.read(min(CHUNK_BYTES, view.size - filled))
         if not chunk:
             raise truncated(path)
-        view[filled : filled + len(chunk)] = chunk
+        view[filled : filled + len(chunk)] = np.frombuffer(chunk, np.uint8)
         filled += len(chunk)
 
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+import psutil
 
 from napari_medmeta.core.errors import UnreadableFileError, UnsupportedImageError, VolumeTooLargeError
 from napari_medmeta.core.geometry import Geometry
 from napari_medmeta.core.types import Triple
 
-__all__ = ["available_memory_bytes", "checked_geometry", "checked_shape", "require_memory"]
+__all__ = ["available_memory_bytes", "checked_geometry", "checked_shape", "readable_bytes", "require_memory"]
 
 SPACING_RANGE_MM = (0.005, 500.0)
 """Below: finer than any micro-CT; above: larger than a patient. Such a spacing is a damaged header."""
@@ -21,33 +21,18 @@ SPACING_RANGE_MM = (0.005, 500.0)
 ORIGIN_LIMIT_MM = 1e5
 """No scanner table is 100 m long; positions beyond are damaged headers."""
 
-FALLBACK_MEMORY_BYTES = 8 * 2**30
-"""Assumed where the system does not tell its memory (Windows without psutil)."""
-
-WORKING_COPIES = 2
-"""Reading needs the file's voxels and their converted copy at the same time."""
-
-
 def available_memory_bytes() -> int:
     """Return how many bytes of memory a volume may take now."""
-    try:
-        import psutil
-    except ImportError:
-        return _memory_from_sysconf()
     return int(psutil.virtual_memory().available)
 
 
-def _memory_from_sysconf() -> int:
-    try:
-        return int(os.sysconf("SC_AVPHYS_PAGES")) * int(os.sysconf("SC_PAGE_SIZE"))
-    except (AttributeError, ValueError, OSError):
-        return FALLBACK_MEMORY_BYTES
+def require_memory(shape: Sequence[int], bytes_per_voxel: int, *, limit_bytes: int | None = None) -> None:
+    """Raise `VolumeTooLargeError` when opening ``shape`` voxels would not fit.
 
-
-def require_memory(shape: Sequence[int], itemsize: int, *, limit_bytes: int | None = None) -> None:
-    """Raise `VolumeTooLargeError` when reading ``shape`` voxels of ``itemsize`` bytes would not fit."""
+    ``bytes_per_voxel`` counts the file's voxels and their converted copy, which exist at the same time.
+    """
     limit = available_memory_bytes() if limit_bytes is None else limit_bytes
-    needed = math.prod(int(n) for n in shape) * itemsize * WORKING_COPIES
+    needed = math.prod(int(n) for n in shape) * bytes_per_voxel
     if needed <= limit:
         return
     voxels = " x ".join(str(n) for n in shape)

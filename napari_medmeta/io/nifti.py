@@ -8,12 +8,12 @@ Source: https://nifti.nimh.nih.gov/pub/dist/src/niftilib/nifti1.h
 
 from __future__ import annotations
 
+import gzip
 import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-import nibabel as nib
 import numpy as np
 import numpy.typing as npt
 from nibabel.spatialimages import HeaderDataError
@@ -21,8 +21,9 @@ from nibabel.spatialimages import HeaderDataError
 from napari_medmeta.core.errors import UnreadableFileError, UnsupportedImageError
 from napari_medmeta.core.geometry import GRID_TOLERANCE_MM, Geometry
 from napari_medmeta.core.types import Triple
-from napari_medmeta.io._image import Image, as_working_dtype
-from napari_medmeta.io._stream import fill_from, is_gzip, open_stream, refuse_leftover, skip
+from napari_medmeta.io._image import Image, as_working_dtype, scaled
+from napari_medmeta.io._stream import fill_from, open_stream, refuse_leftover, skip
+from napari_medmeta.io._untyped import nib
 from napari_medmeta.io.limits import checked_geometry, checked_shape, require_memory
 
 __all__ = ["NiftiHeader", "read_nifti", "read_nifti_header"]
@@ -72,8 +73,8 @@ def read_nifti(path: Path, *, memory_limit_bytes: int | None = None) -> Image:
     """
     with open_stream(path) as handle:
         header, read = _header(handle, path=path)
-        _require_size(header, path=path)
-        require_memory(header.shape, max(header.dtype.itemsize, 4), limit_bytes=memory_limit_bytes)
+        _require_size(header, path=path, compressed=isinstance(handle, gzip.GzipFile))
+        require_memory(header.shape, _bytes_per_voxel(header), limit_bytes=memory_limit_bytes)
         skip(handle, header.offset - read, path=path)
         array = np.empty(header.shape, dtype=header.dtype)
         fill_from(handle, array, path=path)
@@ -88,19 +89,10 @@ def read_nifti_header(path: Path) -> NiftiHeader:
         return _header(handle, path=path)[0]
 
 
-def scaled(array: npt.NDArray[Any], *, slope: float, intercept: float) -> npt.NDArray[Any]:
-    """Return ``array`` * slope + intercept: integers where both are whole numbers, else float32."""
-    if (slope, intercept) == (1.0, 0.0):
-        return array
-    whole = array.dtype.kind in "iu" and slope.is_integer() and intercept.is_integer()
-    if whole and array.size:
-        ends = [int(v) * int(slope) + int(intercept) for v in (array.min(), array.max())]
-        for dtype in (np.int16, np.int32):
-            info = np.iinfo(dtype)
-            if info.min <= min(ends) and max(ends) <= info.max and abs(slope) <= info.max:
-                return (array.astype(np.int64) * int(slope) + int(intercept)).astype(dtype)
-    with np.errstate(over="ignore", invalid="ignore"):
-        return (array.astype(np.float64) * slope + intercept).astype(np.float32)
+def _bytes_per_voxel(header: NiftiHeader) -> int:
+    plain = (header.slope, header.intercept) == (1.0, 0.0)
+    kept = plain and header.dtype.isnative and (header.dtype.kind != "f" or header.dtype.itemsize == 4)
+    return header.dtype.itemsize + (0 if kept else 4)
 
 
 def _header(handle: IO[bytes], *, path: Path) -> tuple[NiftiHeader, int]:
@@ -163,14 +155,14 @@ def _dtype(raw: Any) -> np.dtype[Any]:
             next_step="Export the scan itself, not a coloured picture of it",
         )
     try:
-        dtype = raw.get_data_dtype()
+        dtype: np.dtype[Any] = np.dtype(raw.get_data_dtype())
     except HeaderDataError as error:
         raise _damaged(f"it names the unknown voxel type {code}") from error
     if dtype.kind not in "iuf" or dtype.itemsize > 8:
         raise UnsupportedImageError(f"The voxels are of the type {dtype}", expected="one real number in each voxel")
     if int(raw["bitpix"]) != 8 * dtype.itemsize:
         raise _damaged(f"voxels of the type {dtype} cannot have {int(raw['bitpix'])} bits")
-    return np.dtype(dtype)
+    return dtype
 
 
 def _offset(raw: Any) -> int:
@@ -192,10 +184,10 @@ def _scaling(raw: Any) -> tuple[float, float, tuple[str, ...]]:
     return slope, intercept, (f"Grey values were scaled as the file says: times {slope:g}, plus {intercept:g}.",)
 
 
-def _require_size(header: NiftiHeader, *, path: Path) -> None:
+def _require_size(header: NiftiHeader, *, path: Path, compressed: bool) -> None:
     needed = header.offset + math.prod(header.shape) * header.dtype.itemsize
     held = path.stat().st_size
-    most = held * GZIP_MOST if is_gzip(path) else held
+    most = held * GZIP_MOST if compressed else held
     if needed > most:
         raise UnreadableFileError(
             f"{path.name} is incomplete: its header needs {needed} bytes and the file can hold {most} at most",

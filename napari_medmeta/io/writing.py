@@ -5,25 +5,28 @@ from __future__ import annotations
 import errno
 import gzip
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 import numpy.typing as npt
-import SimpleITK as sitk
 
 from napari_medmeta.core.errors import GeometryMismatchError, InputError, StorageError
 from napari_medmeta.core.geometry import Geometry
+from napari_medmeta.core.types import UNLABELLED
+from napari_medmeta.io._layout import verify_payload
+from napari_medmeta.io._suffix import WRITABLE_SUFFIXES, suffix_of
+from napari_medmeta.io._untyped import nib, sitk
+from napari_medmeta.io.itk import layout_of, sitk_image
 
-__all__ = ["WRITABLE_SUFFIXES", "write_image", "write_labels"]
+__all__ = ["write_image", "write_labels"]
 
-WRITABLE_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".mha", ".mhd")
 GZIP_LEVEL = 6
 RAS_FROM_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+LOCAL_DATA = b"ElementDataFile = LOCAL\n"
 
 
 def write_labels(
@@ -31,7 +34,8 @@ def write_labels(
 ) -> Path:
     """Write ``labels`` (I, J, K), 0 to 255, as uint8 on ``geometry``; the suffix chooses the format.
 
-    Returns the path. ``names`` are kept where the format has a place for them (NRRD).
+    Returns the path. ``names`` are kept where the format has a place for them: in NRRD, as the
+    segments of 3D Slicer.
 
     Raises
     ------
@@ -44,20 +48,19 @@ def write_labels(
         When the disk is full or the folder is not writable; an older file is then still whole.
     """
     array = np.asarray(labels)
-    if array.dtype.kind not in "iub" or (array.size and (array.min() < 0 or array.max() > 255)):
-        raise InputError("The labels are not whole numbers from 0 to 255", expected="one structure number in each voxel")
+    if array.dtype.kind not in "iub" or (array.size and (array.min() < 0 or array.max() > UNLABELLED)):
+        raise InputError(
+            "The labels are not whole numbers from 0 to 255", expected="one structure number in each voxel"
+        )
     return _write(Path(path), array.astype(np.uint8), geometry, names=names or {})
 
 
 def write_image(path: Path | str, array: npt.NDArray[Any], geometry: Geometry) -> Path:
     """Write an image (I, J, K) with its own voxel type on ``geometry``; errors as `write_labels`."""
-    return _write(Path(path), np.asarray(array), geometry, names={})
-
-
-def suffix_of(path: Path) -> str:
-    """Return the suffix that tells the format, in small letters; ``.nii.gz`` counts as one."""
-    name = path.name.lower()
-    return ".nii.gz" if name.endswith(".nii.gz") else path.suffix.lower()
+    image = np.asarray(array)
+    if image.dtype.kind not in "iuf" or image.dtype.itemsize > 8 or image.dtype == np.float16:
+        raise InputError(f"Voxels of the type {image.dtype} cannot be written", expected="integers, float32 or float64")
+    return _write(Path(path), image, geometry, names={})
 
 
 def _write(path: Path, array: npt.NDArray[Any], geometry: Geometry, *, names: Mapping[int, str]) -> Path:
@@ -70,15 +73,18 @@ def _write(path: Path, array: npt.NDArray[Any], geometry: Geometry, *, names: Ma
             expected=", ".join(WRITABLE_SUFFIXES),
             next_step="Choose a name that ends in .nii.gz",
         )
-    if suffix.startswith(".nii"):
-        payload = _nifti_bytes(array, geometry)
-        with _replacing(path) as temporary:
-            temporary.write_bytes(gzip.compress(payload, GZIP_LEVEL, mtime=0) if suffix == ".nii.gz" else payload)
+    if suffix in (".nii", ".nii.gz"):
+        _write_nifti(path, array, geometry, compressed=suffix == ".nii.gz")
     else:
-        image = sitk_image(array, geometry)
-        with _replacing(path) as temporary:
-            sitk.WriteImage(image, str(temporary), useCompression=True)
+        _write_itk(path, array, geometry, names=names)
     return path
+
+
+def _write_nifti(path: Path, array: npt.NDArray[Any], geometry: Geometry, *, compressed: bool) -> None:
+    payload = _nifti_bytes(array, geometry)
+    with _replacing(path) as temporary:
+        # No time stamp: the same labels give the same bytes.
+        temporary.write_bytes(gzip.compress(payload, GZIP_LEVEL, mtime=0) if compressed else payload)
 
 
 def _nifti_bytes(array: npt.NDArray[Any], geometry: Geometry) -> bytes:
@@ -93,47 +99,94 @@ def _nifti_bytes(array: npt.NDArray[Any], geometry: Geometry) -> bytes:
     return bytes(image.to_bytes())
 
 
-def sitk_image(array: npt.NDArray[Any], geometry: Geometry) -> Any:
-    """Return ``array`` (I, J, K) as a SimpleITK image on ``geometry``, which must not be sheared."""
-    image = sitk.GetImageFromArray(np.ascontiguousarray(array))
-    image.SetSpacing(geometry.spacing_mm[::-1])
-    image.SetOrigin(geometry.origin_mm)
-    image.SetDirection(geometry.direction[:, ::-1].ravel().tolist())
-    return image
+def _write_itk(path: Path, array: npt.NDArray[Any], geometry: Geometry, *, names: Mapping[int, str]) -> None:
+    if geometry.is_sheared:
+        raise InputError(
+            f"A scan with gantry tilt cannot be saved as {path.suffix}: the format needs right-angled axes",
+            expected="NIfTI, which can hold it exactly",
+            next_step="Choose a name that ends in .nii.gz",
+        )
+    image = sitk_image(array, geometry)
+    for key, value in _slicer_segments(names).items():
+        image.SetMetaData(key, value)
+    if path.suffix.lower() == ".mhd":
+        _write_pair(path, image)
+        return
+    with _replacing(path) as temporary:
+        _write_verified(image, temporary)
+
+
+def _slicer_segments(names: Mapping[int, str]) -> dict[str, str]:
+    """Return the key-value pairs by which 3D Slicer names the labels of a .seg.nrrd file."""
+    pairs: dict[str, str] = {}
+    for number, (value, name) in enumerate(sorted(names.items())):
+        pairs[f"Segment{number}_ID"] = f"Segment_{value}"
+        pairs[f"Segment{number}_Name"] = " ".join(name.split())  # a line break would end the header's line
+        pairs[f"Segment{number}_LabelValue"] = str(value)
+        pairs[f"Segment{number}_Layer"] = "0"
+    return pairs
+
+
+def _write_verified(image: Any, temporary: Path) -> None:
+    sitk.WriteImage(image, str(temporary), useCompression=True)
+    # ITK does not notice every short write; what is on disk must hold all voxels before it counts.
+    try:
+        verify_payload(layout_of(temporary))
+    except InputError as error:
+        raise OSError(errno.ENOSPC, "not all bytes were written") from error
+
+
+def _write_pair(path: Path, image: Any) -> None:
+    """Write header and data file: one .mha, cut in two, so that the data file gets its final name."""
+    data = path.with_suffix(".zraw")
+    with _replacing(path) as header_part, _replacing(data) as data_part:
+        whole = header_part.with_suffix(".mha")
+        try:
+            _write_verified(image, whole)
+            header, _, voxels = whole.read_bytes().partition(LOCAL_DATA)
+        finally:
+            with suppress(OSError):
+                whole.unlink()
+        header_part.write_bytes(header + f"ElementDataFile = {data.name}\n".encode())
+        data_part.write_bytes(voxels)
 
 
 @contextmanager
 def _replacing(path: Path) -> Iterator[Path]:
     """Hand out a temporary name in the same folder; it takes the place of ``path`` when all went well."""
-    handle, name = _temporary(path)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = path.with_name(f".writing-{secrets.token_hex(8)}{suffix_of(path)}")
     try:
         yield temporary
+        _flush(temporary)
         os.replace(temporary, path)
+    except InputError:
+        raise
+    except StorageError:
+        raise
     except (OSError, RuntimeError) as error:
-        raise storage_error(path, error) from error
+        raise _storage_error(path, error) from error
     finally:
         with suppress(OSError):
             temporary.unlink()
 
 
-def _temporary(path: Path) -> tuple[int, str]:
-    try:
-        return tempfile.mkstemp(suffix=suffix_of(path), prefix=".writing-", dir=path.parent)
-    except OSError as error:
-        raise storage_error(path, error) from error
+def _flush(path: Path) -> None:
+    """Make sure that the bytes are on the disk before the name points to them."""
+    with path.open("rb+") as handle:
+        os.fsync(handle.fileno())
 
 
-def storage_error(path: Path, error: Exception) -> StorageError:
-    """Return the sentence for a failed write."""
+def _storage_error(path: Path, error: Exception) -> StorageError:
     number = getattr(error, "errno", None)
-    if number == errno.ENOSPC:
-        return StorageError(f"The disk is full: {path.name} was not written", next_step="Free some space and save again")
-    if number in (errno.EACCES, errno.EPERM, errno.EROFS):
+    if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return StorageError(
+            f"The disk is full: {path.name} was not written", next_step="Free some space and save again"
+        )
+    if not path.parent.is_dir():
+        return StorageError(f"There is no folder {path.parent}", next_step="Create it, or choose another one")
+    if number in (errno.EACCES, errno.EPERM, errno.EROFS) or not os.access(path.parent, os.W_OK):
         return StorageError(
             f"You may not write into the folder {path.parent}", next_step="Choose another folder to save into"
         )
-    if number in (errno.ENOENT, errno.ENOTDIR):
-        return StorageError(f"There is no folder {path.parent}", next_step="Create it, or choose another one")
-    return StorageError(f"{path.name} could not be written ({error})", next_step="Choose another folder to save into")
+    reason = getattr(error, "strerror", None) or "the disk may be full"
+    return StorageError(f"{path.name} could not be written ({reason})", next_step="Choose another folder to save into")
