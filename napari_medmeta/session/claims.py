@@ -1,0 +1,143 @@
+"""The shared core of all verbs that say something about a slice: from claimed voxels to patches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from napari_medmeta.core import BACKGROUND, LabelArray, MaskArray, Origin, SliceRef
+from napari_medmeta.session.model import ACCEPTED, PAINTED, UNDECIDED, SliceRecord
+from napari_medmeta.session.patches import ArrayName, Patch, RecordChange, Rejection, slice_patches
+from napari_medmeta.session.records import (
+    has_background,
+    newest_elsewhere,
+    slice_shape,
+    with_background_outdated,
+    with_claims,
+)
+from napari_medmeta.session.state import State, slice_views
+from napari_medmeta.session.words import counted
+
+__all__ = ["Edit", "Protection", "claim", "protect"]
+
+
+@dataclass(frozen=True)
+class Edit:
+    """What one verb changes on one slice."""
+
+    patches: tuple[Patch, ...] = ()
+    records: tuple[RecordChange, ...] = ()
+    rejections: tuple[Rejection, ...] = ()
+
+    def __add__(self, other: Edit) -> Edit:
+        return Edit(self.patches + other.patches, self.records + other.records, self.rejections + other.rejections)
+
+
+def claim(
+    state: State,
+    ref: SliceRef,
+    *,
+    labels: LabelArray,
+    codes: LabelArray,
+    complete: bool,
+    looked_for: frozenset[int],
+    origin: Origin,
+) -> Edit:
+    """Return what changes when voxels of a slice are claimed.
+
+    Parameters
+    ----------
+    labels, codes
+        (rows, columns) uint8; PAINTED or ACCEPTED in ``codes`` where ``labels`` is claimed, 0 elsewhere.
+    complete
+        Whether the slice becomes (or stays) complete.
+    looked_for
+        Structures that are absent where this slice says background from now on.
+    """
+    shape = state.geometry.shape
+    before = state.records.get(ref)
+    record = before or SliceRecord()
+    if not complete and has_background(record) and not looked_for <= record.looked_for:
+        record = with_background_outdated(record, slice_shape(shape, ref.axis))
+    record = replace(record, complete=complete, looked_for=looked_for, origin=origin)
+    newest = newest_elsewhere(state.records, ref.axis)
+    record = with_claims(record, labels, codes, tick=state.generation + 1, newest_crossing=newest)
+    old_labels, old_status = slice_views(state, ref)
+    claimed = codes != UNDECIDED
+    new_labels = np.where(claimed, labels, old_labels)
+    new_status = np.where(claimed, codes, old_status)
+    if complete:
+        new_status[new_status == UNDECIDED] = PAINTED
+    changes = ((ArrayName.LABELS, old_labels, new_labels), (ArrayName.STATUS, old_status, new_status))
+    return Edit(
+        slice_patches(ref, changes, shape=shape),
+        () if record == before else (RecordChange(ref, before, record),),
+        (Rejection(ref, True, False),) if ref in state.rejected else (),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Protection:
+    """Where a stroke may change a slice.
+
+    Parameters
+    ----------
+    allowed
+        (rows, columns) bool: voxels that the stroke claims.
+    settled
+        (rows, columns) bool: accepted voxels that already are what the stroke says; they stay accepted.
+    note
+        A sentence about the voxels that were kept, or nothing.
+    """
+
+    allowed: MaskArray
+    settled: MaskArray
+    note: str
+
+    @property
+    def counts(self) -> bool:
+        """Whether the stroke says anything at all."""
+        return bool(self.allowed.any() or self.settled.any())
+
+
+def protect(state: State, ref: SliceRef, *, mask: MaskArray, values: LabelArray) -> Protection:
+    """Return where a stroke of ``values`` (rows, columns) inside ``mask`` may change the slice.
+
+    Voxels of locked structures stay, and none are added to them. Accepted voxels of another structure
+    stay; the eraser changes accepted voxels of the active structure only.
+    """
+    labels, status = slice_views(state, ref)
+    differs = labels != values
+    locked = _mark(state.locked)
+    kept_locked = mask & differs & (locked[labels] | locked[values])
+    erasable = (values == BACKGROUND) & (labels == (state.active or BACKGROUND))
+    accepted = (status == ACCEPTED) & (labels != BACKGROUND)
+    kept_accepted = mask & differs & accepted & ~erasable & ~kept_locked
+    settled = mask & ~differs & (status == ACCEPTED)
+    allowed = mask & ~kept_locked & ~kept_accepted & ~settled
+    holders = np.unique(np.where(locked[labels], labels, values)[kept_locked])
+    notes = [
+        _kept(kept_locked, f"the locked {state.names(int(v) for v in holders)}", "unlock it to change them"),
+        _kept(
+            kept_accepted,
+            f"the accepted {state.names(int(v) for v in np.unique(labels[kept_accepted]))}",
+            "choose that structure to change them",
+        ),
+    ]
+    return Protection(np.asarray(allowed), np.asarray(settled), " ".join(n for n in notes if n))
+
+
+def _mark(ids: frozenset[int]) -> MaskArray:
+    table = np.zeros(256, dtype=bool)
+    table[list(ids)] = True
+    return table
+
+
+def _kept(mask: MaskArray, whose: str, remedy: str) -> str:
+    number = int(np.count_nonzero(mask))
+    if not number:
+        return ""
+    belong = "belongs" if number == 1 else "belong"
+    were = "was" if number == 1 else "were"
+    return f"{counted(number, 'voxel')} {belong} to {whose} and {were} kept; {remedy}."

@@ -1,0 +1,210 @@
+"""The proposals on show, and which of their voxels are still open to be accepted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_medmeta.core import (
+    BACKGROUND,
+    Box,
+    FloatArray,
+    Geometry,
+    LabelArray,
+    MaskArray,
+    Proposal,
+    SliceRef,
+    Structure,
+    Triple,
+)
+from napari_medmeta.session.model import UNDECIDED, SliceRecord
+from napari_medmeta.session.records import own_claims, slice_shape
+
+__all__ = ["Preview", "ProposalStack", "Shown", "visible"]
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """A proposal on show and the structures that had examples when it was made."""
+
+    proposal: Proposal
+    structures: frozenset[int]
+
+
+@dataclass(frozen=True, eq=False)
+class ProposalStack:
+    """Proposals on show, the newest on top.
+
+    The engine answers for the visible slice first. Until the rest follows, the slices around it keep
+    showing the proposal before, instead of going blank.
+    """
+
+    shown: tuple[Shown, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.shown)
+
+    def with_proposal(self, proposal: Proposal, structures: frozenset[int]) -> ProposalStack:
+        """Return the stack with a newer proposal, less those of which nothing can be seen any more."""
+        covered = proposal.covered
+        kept = tuple(s for s in self.shown if covered.union(s.proposal.covered) != covered)
+        return ProposalStack((*kept, Shown(proposal, structures)))
+
+    @property
+    def newest(self) -> Proposal | None:
+        """The latest proposal, or None."""
+        return self.shown[-1].proposal if self.shown else None
+
+    @property
+    def box(self) -> Box | None:
+        """The smallest box outside of which no structure is proposed."""
+        whole: Box | None = None
+        for item in self.shown:
+            whole = item.proposal.box if whole is None else whole.union(item.proposal.box)
+        return whole
+
+    @property
+    def slice_dice(self) -> dict[SliceRef, float]:
+        """For each slice that holds a proposal, the Dice expected by the newest one that says so."""
+        return {ref: dice for item in self.shown for ref, dice in item.proposal.slice_dice.items()}
+
+    def covering(self, box: Box) -> Shown | None:
+        """Return the newest proposal that was computed for all of ``box``, or None."""
+        for item in reversed(self.shown):
+            if item.proposal.covered.intersection(box) == box:
+                return item
+        return None
+
+    def labels_in(self, box: Box) -> LabelArray:
+        """Return the proposed labels inside ``box`` (``box.shape`` uint8)."""
+        out = np.zeros(box.shape, dtype=np.uint8)
+        for item in self.shown:
+            part = item.proposal.covered.intersection(box)
+            if part.size:
+                out[_local(part, box)] = item.proposal.labels_in(part)
+        return out
+
+    def confidence_in(self, box: Box) -> FloatArray:
+        """Return the confidence inside ``box`` (``box.shape`` float32), 1 where nothing is proposed."""
+        out = np.ones(box.shape, dtype=np.float32)
+        for item in self.shown:
+            part = item.proposal.covered.intersection(box)
+            if part.size:
+                out[_local(part, box)] = item.proposal.confidence_in(part)
+        return out
+
+
+class Reviewed(Protocol):
+    """What has been decided so far: the part of a session's state that the preview looks at."""
+
+    geometry: Geometry
+    labels: LabelArray
+    status: LabelArray
+    structures: tuple[Structure, ...]
+    records: dict[SliceRef, SliceRecord]
+    rejected: set[SliceRef]
+    proposals: ProposalStack
+
+
+def visible(state: Reviewed, box: Box, *, ignore: SliceRef | None = None) -> LabelArray:
+    """Return the proposed labels that are still open to be accepted (``box.shape`` uint8, 0 elsewhere).
+
+    Open is what nobody decided: no label there, no background that was painted or accepted after the
+    structure was added, no locked structure, no rejected slice (except ``ignore``).
+    """
+    out = np.zeros(box.shape, dtype=np.uint8)
+    whole = state.proposals.box
+    part = box.intersection(whole) if whole is not None else Box((0, 0, 0), (0, 0, 0))
+    if not part.size:
+        return out
+    proposed = state.proposals.labels_in(part)
+    open_ids = np.zeros(256, dtype=np.uint8)
+    for structure in state.structures:
+        if not structure.locked:
+            open_ids[structure.id] = structure.id
+    proposed = open_ids[proposed]
+    proposed[state.labels[part.slices] != BACKGROUND] = BACKGROUND
+    _hide_decided(state, proposed, part)
+    for ref in state.rejected:
+        meeting = Box.of_slice(ref, state.geometry.shape).intersection(part)
+        if ref != ignore and meeting.size:
+            proposed[_local(meeting, part)] = BACKGROUND
+    out[_local(part, box)] = proposed
+    return out
+
+
+def _hide_decided(state: Reviewed, proposed: LabelArray, box: Box) -> None:
+    """Set to background what was decided to be background while the proposed structure was looked for."""
+    decided = state.status[box.slices] != UNDECIDED
+    if not (decided & (proposed != BACKGROUND)).any():
+        return
+    everywhere = frozenset.intersection(*(r.looked_for for r in state.records.values()))
+    late = [s.id for s in state.structures if s.id not in everywhere]
+    hidden = decided & ~np.isin(proposed, late)
+    for structure in late:
+        where = decided & (proposed == structure)
+        if where.any():
+            hidden |= where & _looked_for(state, structure, box)
+    proposed[hidden] = BACKGROUND
+
+
+def _looked_for(state: Reviewed, structure: int, box: Box) -> MaskArray:
+    """Return ``box.shape`` bool: where background means that ``structure`` is absent too."""
+    out = np.zeros(box.shape, dtype=bool)
+    shape = state.geometry.shape
+    for ref, record in state.records.items():
+        meeting = Box.of_slice(ref, shape).intersection(box)
+        if structure not in record.looked_for or not meeting.size:
+            continue
+        if record.complete:
+            out[_local(meeting, box)] = True
+        else:
+            labels, codes = own_claims(record, slice_shape(shape, ref.axis))
+            claimed = np.expand_dims((codes != 0) & (labels == BACKGROUND), ref.axis)
+            window = tuple(slice(None) if a == ref.axis else s for a, s in enumerate(meeting.slices))
+            out[_local(meeting, box)] |= claimed[window]
+    return out
+
+
+def _local(part: Box, box: Box) -> tuple[slice, slice, slice]:
+    i, j, k = (slice(a - o, b - o) for a, b, o in zip(part.start, part.stop, box.start, strict=True))
+    return i, j, k
+
+
+class Preview:
+    """Per-slice counts of open proposal voxels on all axes, kept up to date slice by slice."""
+
+    def __init__(self, shape: Triple) -> None:
+        self._shape = shape
+        self._counts = self._zeros()
+
+    def open_voxels(self, ref: SliceRef) -> int:
+        """Return how many proposed voxels on the slice are still open."""
+        return int(self._counts[ref.axis][ref.index])
+
+    @property
+    def total(self) -> int:
+        """How many proposed voxels are still open in the whole scan."""
+        return int(self._counts[0].sum())
+
+    def recount(self, state: Reviewed) -> None:
+        """Count everything anew."""
+        self._counts = self._zeros()
+        box = state.proposals.box
+        if box is not None:
+            self.add(state, box, 1)
+
+    def add(self, state: Reviewed, box: Box, sign: int) -> None:
+        """Add (or take away, with ``sign`` -1) the voxels open inside ``box`` right now."""
+        if not state.proposals:
+            return
+        mask = visible(state, box) != BACKGROUND
+        for axis in range(3):
+            others = tuple(a for a in range(3) if a != axis)
+            self._counts[axis][box.slices[axis]] += sign * np.count_nonzero(mask, axis=others)
+
+    def _zeros(self) -> tuple[npt.NDArray[np.int64], ...]:
+        return tuple(np.zeros(n, dtype=np.int64) for n in self._shape)
