@@ -210,7 +210,9 @@ def _try_stack(frames: Sequence[Frame]) -> tuple[Stack | None, MedmetaError | No
 
 def _require_one_kind_of_pixels(frames: Sequence[Frame]) -> None:
     if _is_scout(frames[0]):
-        raise UnsupportedImageError("This is a scout view (localizer), not a volume", next_step="Choose the scan itself")
+        raise UnsupportedImageError(
+            "This is a scout view (localizer), not a volume", next_step="Choose the scan itself"
+        )
     if not all(_parallel(frames[0], f) for f in frames):
         raise UnsupportedImageError(
             "The slices are not parallel to each other", expected="parallel slices", next_step="Choose another series"
