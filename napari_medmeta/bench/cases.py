@@ -7,9 +7,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from napari_medmeta.core import Geometry, InputError, LabelArray, Modality, StorageError, Volume
+from napari_medmeta.core import InputError, LabelArray, Volume
+from napari_medmeta.io import read_labels, read_volume
 
 __all__ = ["DEVELOPMENT_CASES", "Case", "LoadedCase", "find_cases", "load_case", "source_of"]
 
@@ -126,29 +125,13 @@ def load_case(case: Case) -> LoadedCase:
     MedmetaError
         When a file cannot be read, or image and label do not lie on one grid.
     """
-    import SimpleITK as sitk
-
-    try:
-        image, label = sitk.ReadImage(str(case.image)), sitk.ReadImage(str(case.label))
-    except RuntimeError as error:
-        raise StorageError(f"{case.id} cannot be read: {error}") from error
-    array, truth = sitk.GetArrayFromImage(image), sitk.GetArrayFromImage(label).astype(np.uint8)
-    if array.shape != truth.shape:
-        raise InputError(f"{case.id}: image and label differ in shape ({array.shape} and {truth.shape})")
-    direction = np.asarray(image.GetDirection()).reshape(3, 3)[:, ::-1]
-    i, j, k = array.shape
-    geometry = Geometry.from_parts(
-        (i, j, k), spacing_mm=image.GetSpacing()[::-1], origin_mm=image.GetOrigin(), direction=direction
-    )
-    array.setflags(write=False)
-    truth.setflags(write=False)
-    return LoadedCase(case, Volume(array, geometry, _modality(case)), truth)
-
-
-def _modality(case: Case) -> Modality:
-    if case.modality.startswith("CT"):
-        return Modality.CT
-    return Modality.MR if case.modality.startswith("MR") else Modality.OTHER
+    volume = read_volume(case.image)
+    truth, _ = read_labels(case.label, like=volume.geometry)
+    # No path and no name: from these a method could find the truth.
+    bare = Volume(volume.array, volume.geometry, volume.modality)
+    for array in (bare.array, truth):
+        array.setflags(write=False)
+    return LoadedCase(case, bare, truth)
 
 
 def _find(folder: Path, stem: str) -> Path | None:

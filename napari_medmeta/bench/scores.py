@@ -84,12 +84,13 @@ def boundary_scores(
 
 def _boundary(proposal: MaskArray, truth: MaskArray, spacing_mm: tuple[float, float, float]) -> BoundaryScore:
     import torch
-    from monai.metrics import compute_hausdorff_distance, compute_surface_dice
+    from monai.metrics.hausdorff_distance import compute_hausdorff_distance
+    from monai.metrics.surface_dice import compute_surface_dice
 
     box = Box.around(proposal | truth)
     if box is None or not proposal.any():
         return BoundaryScore(0.0, None)
-    pair = [torch.from_numpy(np.pad(m[box.slices], 1)[None, None].astype(np.float32)) for m in (proposal, truth)]
-    near = compute_surface_dice(*pair, [SURFACE_TOLERANCE_MM], include_background=True, spacing=spacing_mm)
-    far = compute_hausdorff_distance(*pair, include_background=True, percentile=95, spacing=spacing_mm)
+    found, true = (torch.from_numpy(np.pad(m[box.slices], 1)[None, None].astype(np.float32)) for m in (proposal, truth))
+    near = compute_surface_dice(found, true, [SURFACE_TOLERANCE_MM], include_background=True, spacing=spacing_mm)
+    far = compute_hausdorff_distance(found, true, include_background=True, percentile=95, spacing=spacing_mm)
     return BoundaryScore(float(near), float(far))

@@ -89,7 +89,7 @@ def _hessian(
     b = _slope(rows, axis=2, unit=unit / spacing_mm[2])
     c = _slope(columns, axis=2, unit=unit / spacing_mm[2])
     middle, spread = (a + c) / 2, np.sqrt(((a - c) / 2) ** 2 + b * b)
-    return [middle + spread, middle - spread]
+    return [np.asarray(middle + spread, np.float32), np.asarray(middle - spread, np.float32)]
 
 
 def _positions(region: Region) -> FloatArray:

@@ -49,7 +49,7 @@ def signed_distance_mm(mask: MaskArray, spacing_mm: tuple[float, float]) -> Floa
     inside = ndimage.distance_transform_edt(mask, sampling=spacing_mm)
     outside = ndimage.distance_transform_edt(~mask, sampling=spacing_mm)
     half = min(spacing_mm) / 2
-    return np.where(mask, inside - half, half - outside).astype(np.float32)
+    return np.asarray(np.where(mask, inside - half, half - outside), dtype=np.float32)
 
 
 def _claim(stack: Stack, structure: int, out: LabelArray, best: FloatArray, *, dome: bool) -> None:

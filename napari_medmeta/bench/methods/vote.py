@@ -35,7 +35,9 @@ def majority(answers: Sequence[LabelArray]) -> LabelArray:
     out = np.array(answers[0])
     best = np.zeros(out.shape, dtype=np.int8)
     for answer in answers:
-        votes = np.sum([answer == other for other in answers], axis=0, dtype=np.int8)
+        votes = np.zeros(out.shape, dtype=np.int8)
+        for other in answers:
+            votes += answer == other
         better = votes > best
         out[better] = answer[better]
         best[better] = votes[better]
