@@ -58,7 +58,8 @@ META_TYPES = {
 }
 """Source: https://itk.org/Wiki/ITK/MetaIO/Documentation; MET_LONG is left out, its size depends on the machine."""
 
-META_VECTORS = ("ElementSpacing", "ElementSize", "Offset", "Position", "Origin", "CenterOfRotation")
+META_SPACING = ("ElementSpacing", "ElementSize")
+META_ORIGIN = ("Offset", "Position", "Origin")
 META_MATRIX = ("TransformMatrix", "Rotation", "Orientation")
 
 
@@ -66,8 +67,9 @@ META_MATRIX = ("TransformMatrix", "Rotation", "Orientation")
 class Layout:
     """Where an image's voxels lie and how many bytes they must fill.
 
-    ``sizes`` are the header's, in its order; ``shape`` is (k, j, i). ``placed`` tells whether the header
-    says how the scan lies in the patient.
+    ``sizes`` are the header's, in its order; ``shape`` is (k, j, i). ``packed_bytes`` is the size of the
+    compressed voxels, where the header gives one. ``placed`` tells whether the header says how the scan
+    lies in the patient.
     """
 
     sizes: tuple[int, ...]
@@ -77,6 +79,7 @@ class Layout:
     offset: int
     compressed: bool
     placed: bool
+    packed_bytes: int | None = None
 
     @property
     def payload_bytes(self) -> int:
@@ -116,7 +119,9 @@ def nrrd_layout(path: Path) -> Layout:
         raise UnsupportedImageError(f"{path.name} skips bytes before its voxels", next_step="Save it again")
     sizes = _nrrd_sizes(fields, path=path)
     dtype = _nrrd_type(fields, path=path)
-    placed = "space" in fields and "space directions" in fields
+    if "space directions" not in fields and "spacings" not in fields:
+        raise _no_voxel_size(path)
+    placed = all(key in fields for key in ("space", "space directions", "space origin"))
     return Layout(sizes, _reversed(checked_shape(sizes)), dtype, path, offset, encoding != "raw", placed)
 
 
@@ -142,10 +147,12 @@ def meta_layout(path: Path) -> Layout:
     name = fields["ElementDataFile"]
     data = path if name.upper() == "LOCAL" else _beside(path, name)
     compressed = fields.get("CompressedData", "False") == "True"
-    placed = any(key in fields for key in META_MATRIX)
-    return Layout(
-        sizes, _reversed(checked_shape(sizes)), dtype, data, offset if data == path else 0, compressed, placed
-    )
+    if not any(key in fields for key in META_SPACING):
+        raise _no_voxel_size(path)
+    placed = all(any(key in fields for key in keys) for keys in (META_MATRIX, META_ORIGIN))
+    packed = _integers(fields["CompressedDataSize"], path=path)[0] if "CompressedDataSize" in fields else None
+    start = offset if data == path else 0
+    return Layout(sizes, _reversed(checked_shape(sizes)), dtype, data, start, compressed, placed, packed or None)
 
 
 def verify_payload(layout: Layout) -> None:
@@ -164,9 +171,10 @@ def verify_payload(layout: Layout) -> None:
 def _verify_compressed(handle: IO[bytes], layout: Layout) -> None:
     # 32 + MAX_WBITS: zlib (MetaImage) and gzip (NRRD) streams are both recognised, checksums compared.
     unpacker = zlib.decompressobj(32 + zlib.MAX_WBITS)
-    count = 0
+    count = packed = 0
     while not unpacker.eof:
         chunk = handle.read(CHUNK_BYTES)
+        packed += len(chunk)
         if not chunk:
             raise truncated(layout.data)
         while chunk and not unpacker.eof and count <= layout.payload_bytes:
@@ -181,6 +189,8 @@ def _verify_compressed(handle: IO[bytes], layout: Layout) -> None:
             expected="as many voxels as the size in the header",
             next_step="The file is damaged: export or download it again",
         )
+    if layout.packed_bytes not in (None, packed, packed - len(unpacker.unused_data)):
+        raise _damaged(layout.data, f"its voxels do not take {layout.packed_bytes} bytes")
 
 
 def _unpacked(unpacker: Any, chunk: bytes, *, path: Path) -> bytes:
@@ -254,7 +264,7 @@ def _meta_sizes(fields: Mapping[str, str], *, path: Path) -> tuple[int, ...]:
     sizes = _integers(fields.get("DimSize", ""), path=path)
     if count != (len(sizes),):
         raise _damaged(path, "its number of axes and its sizes disagree")
-    for key in META_VECTORS:
+    for key in (*META_SPACING, *META_ORIGIN, "CenterOfRotation"):
         _numbers(fields, key, len(sizes), path=path)
     for key in META_MATRIX:
         _numbers(fields, key, len(sizes) ** 2, path=path)
@@ -327,6 +337,12 @@ def _integers(text: str, *, path: Path) -> tuple[int, ...]:
 def _reversed(shape: Triple) -> Triple:
     i, j, k = shape
     return k, j, i
+
+
+def _no_voxel_size(path: Path) -> UnreadableFileError:
+    return UnreadableFileError(
+        f"The header of {path.name} gives no voxel size", next_step="Export the scan again with its spacing"
+    )
 
 
 def _colour() -> UnsupportedImageError:

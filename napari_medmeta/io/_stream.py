@@ -12,7 +12,7 @@ from typing import IO, cast
 import numpy as np
 import numpy.typing as npt
 
-from napari_medmeta.core.errors import InputError, StorageError, UnreadableFileError
+from napari_medmeta.core.errors import MedmetaError, StorageError, UnreadableFileError
 
 __all__ = ["CHUNK_BYTES", "fill_from", "open_plain", "open_stream", "refuse_leftover", "skip", "truncated"]
 
@@ -34,7 +34,7 @@ def open_plain(path: Path) -> Iterator[IO[bytes]]:
     try:
         with path.open("rb") as handle:
             yield handle
-    except InputError:
+    except MedmetaError:
         raise
     except (FileNotFoundError, NotADirectoryError) as error:
         raise UnreadableFileError(f"There is no file {path.name}", next_step="Check the name and the folder") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 
 from napari_medmeta.core.volume import Volume
@@ -58,8 +57,14 @@ def _volume_facts(volume: Volume) -> dict[str, object]:
 
 
 def _series_facts(info: SeriesInfo) -> dict[str, object]:
-    facts: dict[str, object] = {key: value for key, value in asdict(info).items() if value is not None}
-    for key in ("spacing_mm", "size"):
-        if key in facts:
-            facts[key] = [round(float(v), 4) if key == "spacing_mm" else v for v in asdict(info)[key]]
-    return facts
+    facts: dict[str, object] = {
+        "uid": info.uid,
+        "description": info.description,
+        "modality": info.modality,
+        "slices": info.slices,
+    }
+    if info.spacing_mm is not None and info.size is not None:
+        facts |= {"spacing_mm": [round(s, 4) for s in info.spacing_mm], "shape": list(info.size)}
+    if info.problem is not None:
+        facts["problem"] = info.problem
+    return {**facts, "notes": list(info.notes)}

@@ -19,9 +19,7 @@ from napari_medmeta.io.limits import checked_geometry, require_memory
 __all__ = ["layout_of", "read_itk", "sitk_image"]
 
 LAYOUTS: dict[str, Callable[[Path], Layout]] = {".nrrd": nrrd_layout, ".mha": meta_layout, ".mhd": meta_layout}
-NOT_PLACED = (
-    "The file does not say how the scan lies in the patient: left and right, and head and feet, are a guess."
-)
+NOT_PLACED = "The file does not say how the scan lies in the patient: left and right, and head and feet, are a guess."
 
 
 def read_itk(path: Path, *, memory_limit_bytes: int | None = None) -> Image:

@@ -21,6 +21,7 @@ SPACING_RANGE_MM = (0.005, 500.0)
 ORIGIN_LIMIT_MM = 1e5
 """No scanner table is 100 m long; positions beyond are damaged headers."""
 
+
 def available_memory_bytes() -> int:
     """Return how many bytes of memory a volume may take now."""
     return int(psutil.virtual_memory().available)

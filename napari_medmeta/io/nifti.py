@@ -41,6 +41,7 @@ claims a huge image is seen through without unpacking it."""
 
 RGB_CODES = (128, 2304)
 PIXDIM_TOLERANCE = 0.01
+SFORM_LOST = "The file's first position matrix (sform) is not usable; the second (qform) was taken."
 LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 MM_PER_UNIT = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 """xyzt_units & 7: unknown (read as mm), metre, millimetre, micron."""
@@ -133,9 +134,7 @@ def _not_nifti(path: Path) -> UnreadableFileError:
 
 
 def _damaged(what: str) -> UnreadableFileError:
-    return UnreadableFileError(
-        f"The NIfTI header is damaged: {what}", next_step="Export or download the file again"
-    )
+    return UnreadableFileError(f"The NIfTI header is damaged: {what}", next_step="Export or download the file again")
 
 
 def _shape(raw: Any) -> Triple:
@@ -221,8 +220,7 @@ def _ras_affine(raw: Any) -> tuple[npt.NDArray[np.float64], tuple[str, ...]]:
     if sform is not None:
         return sform, _pixdim_disagreement(sform, raw)
     if qform is not None:
-        lost = int(raw["sform_code"]) > 0
-        return qform, ("The file's first position matrix (sform) is not usable; the second (qform) was taken.",) * lost
+        return qform, (SFORM_LOST,) if int(raw["sform_code"]) > 0 else ()
     if int(raw["sform_code"]) > 0 or int(raw["qform_code"]) > 0:
         raise _damaged("neither of its position matrices is usable")
     return _without_position(raw)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_medmeta.core.errors import GeometryMismatchError, InputError, StorageError
+from napari_medmeta.core.errors import GeometryMismatchError, InputError, MedmetaError, StorageError
 from napari_medmeta.core.geometry import Geometry
 from napari_medmeta.core.types import UNLABELLED
 from napari_medmeta.io._layout import verify_payload
@@ -159,9 +159,7 @@ def _replacing(path: Path) -> Iterator[Path]:
         yield temporary
         _flush(temporary)
         os.replace(temporary, path)
-    except InputError:
-        raise
-    except StorageError:
+    except MedmetaError:
         raise
     except (OSError, RuntimeError) as error:
         raise _storage_error(path, error) from error

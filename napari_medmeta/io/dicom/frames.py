@@ -14,7 +14,8 @@ __all__ = ["Frame", "ImageFile"]
 class ImageFile:
     """What all frames of one DICOM file share.
 
-    ``bits_stored`` of the ``bits_allocated`` count, up to ``high_bit``.
+    The lowest ``bits_stored`` of the
+    ``bits_allocated`` count.
     ``description`` holds nothing of the patient.
     """
 
@@ -30,7 +31,6 @@ class ImageFile:
     photometric: str
     bits_allocated: int
     bits_stored: int
-    high_bit: int
     signed: bool
     transfer_syntax: str
     padding: int | None

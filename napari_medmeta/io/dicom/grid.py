@@ -136,9 +136,7 @@ def _geometry(first: Frame, count: int, step: npt.NDArray[np.float64]) -> Geomet
     return checked_geometry((count, first.file.rows, first.file.columns), affine)
 
 
-def _tilt_note(
-    geometry: Geometry, step: npt.NDArray[np.float64], normal: npt.NDArray[np.float64]
-) -> tuple[str, ...]:
+def _tilt_note(geometry: Geometry, step: npt.NDArray[np.float64], normal: npt.NDArray[np.float64]) -> tuple[str, ...]:
     if not geometry.is_sheared:
         return ()
     cosine = min(1.0, abs(float(normal @ step)) / float(np.linalg.norm(step)))

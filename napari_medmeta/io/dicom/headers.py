@@ -16,6 +16,7 @@ import pydicom
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_file_meta_info
+from pydicom.uid import UID
 
 from napari_medmeta.core.errors import MedmetaError, UnreadableFileError, UnsupportedImageError
 from napari_medmeta.io._stream import open_plain
@@ -166,7 +167,7 @@ def _image_file(header: Dataset, path: Path) -> ImageFile:
         raise NotAnImage(
             f"{path.name} is {NOT_SCANS[modality]} ({modality}), not a scan", next_step="Choose the scan it belongs to"
         )
-    if "Rows" not in header or "Columns" not in header:
+    if ("Rows" not in header or "Columns" not in header) and "Image" not in UID(_word(header, "SOPClassUID")).name:
         raise NotAnImage(f"{path.name} is a DICOM object without an image", next_step="Choose a folder with a scan")
     allocated = _whole(header, "BitsAllocated", path)
     stored = _whole(header, "BitsStored", path, default=allocated)
@@ -183,24 +184,23 @@ def _image_file(header: Dataset, path: Path) -> ImageFile:
         photometric=_word(header, "PhotometricInterpretation"),
         bits_allocated=allocated,
         bits_stored=stored,
-        high_bit=_whole(header, "HighBit", path, default=stored - 1),
         signed=_whole(header, "PixelRepresentation", path, default=0) == 1,
         transfer_syntax=str(header.file_meta.get("TransferSyntaxUID", "")),
         padding=_padding(header),
     )
-    _check(file, path)
+    _check(file, path, high_bit=_whole(header, "HighBit", path, default=stored - 1))
     return file
 
 
-def _check(file: ImageFile, path: Path) -> None:
+def _check(file: ImageFile, path: Path, *, high_bit: int) -> None:
     if not (1 <= file.rows <= MATRIX_LIMIT and 1 <= file.columns <= MATRIX_LIMIT and 1 <= file.frames <= FRAMES_LIMIT):
         raise damaged(path, f"it gives a size of {file.columns} x {file.rows} x {file.frames} pixels")
     if not file.series_uid or not file.transfer_syntax:
         raise damaged(path, "it does not say to which series it belongs or how its pixels are stored")
-    if not (1 <= file.bits_stored <= file.bits_allocated and file.bits_stored - 1 <= file.high_bit):
+    if not 1 <= file.bits_stored <= file.bits_allocated:
         raise damaged(path, f"{file.bits_stored} bits a pixel cannot be stored in {file.bits_allocated}")
-    if file.high_bit >= file.bits_allocated:
-        raise damaged(path, f"its highest bit is {file.high_bit} of {file.bits_allocated}")
+    if high_bit != file.bits_stored - 1:  # PS3.5, 8.1.1
+        raise damaged(path, f"its highest bit is number {high_bit}, with {file.bits_stored} bits")
 
 
 def _frames(header: Dataset, file: ImageFile) -> Iterable[Frame]:

@@ -112,16 +112,15 @@ def _native(data: Dataset, file: ImageFile, dtype: np.dtype[Any]) -> npt.NDArray
         )
     order = dtype.newbyteorder(">" if file.transfer_syntax == NATIVE_BIG else "<")
     values = np.frombuffer(raw, dtype=order, count=file.pixel_bytes // dtype.itemsize)
-    return values.reshape(file.frames, file.rows, file.columns).astype(dtype)
+    return values.reshape(file.frames, file.rows, file.columns).astype(dtype, copy=False)
 
 
 def _masked(values: npt.NDArray[Any], file: ImageFile) -> npt.NDArray[Any]:
-    """Drop the bits beside the stored ones (old scanners keep overlays there) and extend the sign."""
-    above = file.bits_allocated - 1 - file.high_bit
-    below = file.high_bit + 1 - file.bits_stored
-    if above == below == 0:
+    """Drop the bits above the stored ones (old scanners keep overlays there) and extend the sign."""
+    above = file.bits_allocated - file.bits_stored
+    if above == 0:
         return values
-    return np.asarray(np.right_shift(np.left_shift(values, above), above + below), dtype=values.dtype)
+    return np.asarray(np.right_shift(np.left_shift(values, above), above), dtype=values.dtype)
 
 
 def _decoded(data: Dataset, file: ImageFile, dtype: np.dtype[Any]) -> npt.NDArray[Any]:

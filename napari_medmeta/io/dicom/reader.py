@@ -29,7 +29,8 @@ class SeriesInfo:
     """One volume of a DICOM folder.
 
     ``uid`` chooses it in `read_volume`. ``size`` is (slices, rows, columns); it and ``spacing_mm``
-    are None where ``problem`` says why the volume cannot be opened.
+    are None where ``problem`` says why the volume cannot be opened. ``notes`` are those known before the
+    pixels are read.
     """
 
     uid: str
@@ -39,6 +40,7 @@ class SeriesInfo:
     spacing_mm: tuple[float, float, float] | None
     size: tuple[int, int, int] | None
     problem: str | None
+    notes: tuple[str, ...] = ()
 
 
 def list_series(folder: Path | str) -> tuple[SeriesInfo, ...]:
@@ -66,12 +68,12 @@ def read_dicom(path: Path, *, series: str | None = None, memory_limit_bytes: int
         raise part.problem or _nothing(path)
     stack = part.stack
     first = stack.frames[0]
-    # Stored values and real ones exist at the same time; of these, floats and wide integers take 4 bytes.
-    require_memory(stack.geometry.shape, first.dtype.itemsize + 4, limit_bytes=memory_limit_bytes)
+    # The file's bytes, stored values and real ones exist at the same time; the last take up to 4 bytes.
+    require_memory(stack.geometry.shape, 2 * first.dtype.itemsize + 4, limit_bytes=memory_limit_bytes)
     stored = read_stored_values(stack.frames)
     array = _rescaled(stored, stack)
     modality = MODALITIES.get(first.file.modality, Modality.OTHER)
-    notes = (*notes, *part.notes, *stack.notes, *_padding_note(stored, stack))
+    notes = (*notes, *part.notes, *stack.notes, *_rescale_note(stack), *_padding_note(stored, stack))
     return Image(array, stack.geometry, modality, _name(part), notes)
 
 
@@ -103,8 +105,8 @@ def _named(content: FolderContent, series: str) -> Part:
         return usable[0]
     if parts:
         raise InputError(
-            f"The series holds {len(parts)} volumes: {_words(parts)}", next_step="Choose one by its number, such as "
-            f"{parts[0].uid}"
+            f"The series holds {len(parts)} volumes: {_words(parts)}",
+            next_step=f"Choose one by its number, such as {parts[0].uid}",
         )
     raise InputError(
         f"The folder holds no series {series}",
@@ -171,6 +173,7 @@ def _info(part: Part) -> SeriesInfo:
         spacing_mm=None if geometry is None else geometry.spacing_mm,
         size=None if geometry is None else geometry.shape,
         problem=None if part.problem is None else part.problem.message,
+        notes=(*part.notes, *(() if part.stack is None else part.stack.notes)),
     )
 
 
@@ -186,6 +189,13 @@ def _rescaled(stored: npt.NDArray[Any], stack: Stack) -> npt.NDArray[Any]:
     wide = np.result_type(*{s.dtype for s in slices})
     # float64 is what numpy takes for int32 beside float32; float32 holds every value a scanner stores.
     return np.concatenate(slices).astype(np.float32 if wide.kind == "f" else wide)
+
+
+def _rescale_note(stack: Stack) -> tuple[str, ...]:
+    # Usual for PET, where each slice has its own slope; of a CT one wants to know.
+    if stack.frames[0].file.modality == "PT" or len({frame.rescale for frame in stack.frames}) == 1:
+        return ()
+    return ("The slices have different grey-value scalings; each was scaled by its own.",)
 
 
 def _padding_note(stored: npt.NDArray[Any], stack: Stack) -> tuple[str, ...]:

@@ -21,6 +21,8 @@ __all__ = ["FolderContent", "Part", "read_folder"]
 PARALLEL_COSINE = 0.9999
 """Slices turned by less than 0.8 degrees against each other count as parallel."""
 
+DICOM_SUFFIXES = (".dcm", ".ima")
+
 PART_MARK = "#"
 """A DICOM UID holds digits and dots only, so this can be put behind it."""
 
@@ -77,7 +79,8 @@ def _dicom_files(path: Path) -> Iterator[Path]:
         for name in sorted(names):
             file = Path(folder, name)
             # A DICOMDIR lists the folder's files; it is no image and all of them are looked at anyway.
-            if name.upper() != "DICOMDIR" and is_dicom(file):
+            # What is named as DICOM and is none counts as a damaged slice, not as something else.
+            if name.upper() != "DICOMDIR" and (file.suffix.lower() in DICOM_SUFFIXES or is_dicom(file)):
                 yield file
 
 
@@ -212,6 +215,10 @@ def _require_one_kind_of_pixels(frames: Sequence[Frame]) -> None:
     if _is_scout(frames[0]):
         raise UnsupportedImageError(
             "This is a scout view (localizer), not a volume", next_step="Choose the scan itself"
+        )
+    if "MOSAIC" in frames[0].kind:
+        raise UnsupportedImageError(
+            "Each image is a mosaic of many slices", next_step="Export the series as enhanced or single-slice DICOM"
         )
     if not all(_parallel(frames[0], f) for f in frames):
         raise UnsupportedImageError(
