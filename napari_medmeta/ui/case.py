@@ -1,0 +1,135 @@
+"""One open scan in one viewer: its controller, its layers, and the wires between them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from napari.components import ViewerModel
+from napari.layers import Image, Labels
+
+from napari_medmeta.core import BACKGROUND, UNLABELLED, Box, SliceRef, Triple
+from napari_medmeta.session import Change, Session, Topic
+from napari_medmeta.ui.controller import Controller
+from napari_medmeta.ui.keys import Act
+from napari_medmeta.ui.layers import CaseLayers
+from napari_medmeta.ui.overlay import Chores
+from napari_medmeta.ui.scan import Scan, geometry_of
+from napari_medmeta.ui.strokes import Edit
+from napari_medmeta.ui.worker import Runner
+
+__all__ = ["Case"]
+
+
+class Case:
+    """Join controller and layers; close both together.
+
+    Parameters
+    ----------
+    viewer, image
+        Where the scan is shown.
+    scan, session, runner
+        What is worked on, what was said about it, and what runs the engine.
+    chores, defer
+        See `CaseLayers`.
+    """
+
+    def __init__(
+        self,
+        viewer: ViewerModel,
+        image: Image,
+        *,
+        scan: Scan,
+        session: Session,
+        runner: Runner,
+        chores: Chores,
+        defer: Callable[[Callable[[], None]], None],
+    ) -> None:
+        self.image = image
+        volume = scan.volume(np.asarray(image.data))
+        self.controller = Controller(session, scan=scan, volume=volume, runner=runner)
+        self.layers = CaseLayers(viewer, image, scan=scan, shown=self.controller, chores=chores, defer=defer)
+        self._chores = chores
+        self._wire()
+        self.controller.look_at(self.layers.current())
+        self._choose_active()
+
+    def acts(self) -> dict[Act, Callable[[], Any]]:
+        """Return what each key does to this scan."""
+        do, show = self.controller, self.layers
+        return {
+            Act.PROPOSE: do.propose,
+            Act.CANCEL: do.cancel,
+            Act.ACCEPT_SLICE: do.accept_slice,
+            Act.ACCEPT_CONFIDENT: do.accept_confident,
+            Act.ACCEPT_PIECE: lambda: do.accept_piece(show.voxel_under_cursor()),
+            Act.REJECT_SLICE: do.reject_slice,
+            Act.MARK_COMPLETE: do.mark_complete,
+            Act.CLICK_TOOL: lambda: show.set_click_tool(not show.click_tool),
+            Act.UNCERTAINTY: lambda: show.show_uncertainty(show.uncertainty is None),
+            Act.OVERLAY: show.toggle_overlay,
+            Act.UNDO: do.undo,
+            Act.REDO: do.redo,
+        }
+
+    def paint_background(self) -> None:
+        """Take the brush that says "background" (scribbles only)."""
+        self.layers.take_brush()
+        self.layers.choose(UNLABELLED)
+
+    def paint_active(self) -> None:
+        """Take the brush of the active structure."""
+        self._choose_active()
+        self.layers.take_brush()
+
+    def use_layer(self, layer: Labels) -> bool:
+        """Take the labelled slices of another layer on the same grid as examples."""
+        return self.controller.use_labels(np.asarray(layer.data), grid=geometry_of(layer), name=layer.name)
+
+    def close(self) -> None:
+        """Stop the engine, close the session's file and remove our layers."""
+        self._chores.clear()
+        self.layers.close()
+        self.controller.close()
+
+    def _wire(self) -> None:
+        layers = self.layers
+        layers.painted.connect(self._painted)
+        layers.clicked.connect(self._clicked)
+        layers.looked_at.connect(self._looked_at)
+        layers.structure_picked.connect(self._picked)
+        layers.put_back.connect(self._put_back)
+        self.controller.changed.connect(self._changed)
+
+    def _painted(self, edits: tuple[Edit, ...]) -> None:
+        self.controller.paint(edits)
+
+    def _clicked(self, voxel: Triple, background: bool) -> None:
+        self.controller.click(voxel, background=background)
+
+    def _looked_at(self, ref: SliceRef) -> None:
+        self.controller.look_at(ref)
+
+    def _picked(self, value: int) -> None:
+        if value not in (BACKGROUND, UNLABELLED):
+            self.controller.choose(value)
+
+    def _put_back(self, name: str) -> None:
+        self.controller.told.emit(f"“{name}” was removed and has been put back: the session goes on.")
+
+    def _changed(self, change: Change) -> None:
+        box = change.box if change.box is not None else Box((0, 0, 0), (0, 0, 0))
+        if change.what & {Topic.LABELS, Topic.EXAMPLES}:
+            self.layers.update(box)
+        elif Topic.PROPOSAL in change.what:
+            self.layers.update_proposal(box)
+        if Topic.STRUCTURES in change.what:
+            self.layers.recolour()
+        if change.what & {Topic.STRUCTURES, Topic.SETTINGS}:
+            self._choose_active()
+
+    def _choose_active(self) -> None:
+        active = self.controller.session.active
+        if active is not None:
+            self.layers.choose(active)

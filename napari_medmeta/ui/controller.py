@@ -1,0 +1,417 @@
+"""Where the session meets the engine, for one open scan. No widgets and no Qt: fakes can stand in for both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from psygnal import Signal
+
+from napari_medmeta import io
+from napari_medmeta.core import (
+    BACKGROUND,
+    Box,
+    FloatArray,
+    Geometry,
+    LabelArray,
+    MaskArray,
+    MedmetaError,
+    MissingExamplesError,
+    Proposal,
+    SliceExample,
+    SliceRef,
+    Structure,
+    Triple,
+    Volume,
+    guess_axis,
+)
+from napari_medmeta.session import Change, PaintMode, Session, SliceState, Topic
+from napari_medmeta.ui.keys import STRUCTURE_KEYS
+from napari_medmeta.ui.layers import BACKGROUND_STROKE
+from napari_medmeta.ui.scan import Scan
+from napari_medmeta.ui.slice_strip import StripValue
+from napari_medmeta.ui.strokes import Edit, plane_mask, touched_slices
+from napari_medmeta.ui.structure_table import StructureRow
+from napari_medmeta.ui.worker import Failed, Idle, JobEvent, Progressed, Proposed, Ready, Runner, Started
+
+__all__ = ["Controller", "Work"]
+
+DEFAULT_CONFIDENCE = 0.9
+DEFAULT_FLOOR = 0.5
+"""A contour that is expected to be half wrong takes longer to mend than to paint anew."""
+
+PROPOSED_STATES = (SliceState.PROPOSED, SliceState.TO_REVIEW)
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What the engine is doing: ``fraction`` in [0, 1], None when it is at rest."""
+
+    stage: str = ""
+    fraction: float | None = None
+    device: str = ""
+    memory_bytes: int = 0
+
+    @property
+    def busy(self) -> bool:
+        """Whether the engine works."""
+        return self.fraction is not None
+
+
+class Controller:
+    """The verbs of one scan, as the panel, the layers and the keys call them.
+
+    Parameters
+    ----------
+    session
+        What the radiologist said, on the grid on screen.
+    scan
+        The scan's identity and grids.
+    volume
+        Its voxels on the grid on screen.
+    runner
+        Runs the engine.
+    """
+
+    changed = Signal(Change)
+    told = Signal(str)
+    failed = Signal(MedmetaError)
+    worked = Signal(Work)
+    looked = Signal(SliceRef)
+
+    def __init__(self, session: Session, *, scan: Scan, volume: Volume, runner: Runner) -> None:
+        self.session, self.scan, self._runner = session, scan, runner
+        self.confidence_wanted = DEFAULT_CONFIDENCE
+        self.confidence_floor = DEFAULT_FLOOR
+        self.work = Work()
+        self.focus = SliceRef(0, session.geometry.shape[0] // 2)
+        self._strokes: tuple[tuple[SliceRef, MaskArray], ...] = ()
+        self._note_strokes(session.support().examples)
+        session.changed.connect(self._on_change)
+        runner.listen(self._on_job)
+        runner.load(volume)
+        if self._can_propose() and session.auto_propose:
+            self._ask()
+
+    # What is shown
+
+    @property
+    def shape(self) -> Triple:
+        """The shape of the grid on screen."""
+        return self.session.geometry.shape
+
+    @property
+    def labels(self) -> LabelArray:
+        """What is painted and accepted (I, J, K)."""
+        return self.session.labels
+
+    @property
+    def structures(self) -> Sequence[Structure]:
+        """The structures in the table."""
+        return self.session.structures
+
+    def proposed_labels(self, box: Box, /) -> LabelArray:
+        """Return what is still proposed inside ``box``."""
+        return self.session.proposed_labels(box)
+
+    def confidence(self, box: Box, /) -> FloatArray:
+        """Return how sure the engine is inside ``box``; certain where it proposes nothing."""
+        return self.session.proposed_confidence(box)
+
+    def background_strokes(self) -> Iterable[tuple[SliceRef, MaskArray]]:
+        """Return for each slice with scribbles or clicks where they say "background"."""
+        return self._strokes
+
+    def takes_over(self, ref: SliceRef, /) -> bool:
+        """Whether painting on ``ref`` starts from its proposal."""
+        return self.session.mode is PaintMode.COMPLETE and self.is_proposed(ref)
+
+    def is_proposed(self, ref: SliceRef, /) -> bool:
+        """Whether a proposal is open on ``ref``."""
+        return self.session.slice_state(ref) in PROPOSED_STATES
+
+    def is_hint(self, ref: SliceRef, /) -> bool:
+        """Whether the proposal on ``ref`` is too unsure to be shown as a contour to correct."""
+        expected = self.slice_confidence(ref)
+        return expected is not None and expected < self.confidence_floor
+
+    def slice_confidence(self, ref: SliceRef) -> float | None:
+        """Return the expected Dice of the proposal on ``ref``; across the examples' axis its mean probability."""
+        proposal = self.session.proposal
+        if proposal is None:
+            return None
+        if ref in proposal.slice_dice:
+            return proposal.slice_dice[ref]
+        box = Box.of_slice(ref, self.shape).intersection(proposal.box)
+        if box.size == 0:
+            return None
+        drawn = proposal.labels_in(box) != BACKGROUND
+        return float(proposal.confidence_in(box)[drawn].mean()) if drawn.any() else None
+
+    def rows(self) -> tuple[StructureRow, ...]:
+        """Return the structure table's rows."""
+        per_voxel = self.session.geometry.voxel_volume_ml
+        proposal = self.session.proposal
+        expected: Mapping[int, float] = proposal.expected_dice if proposal is not None else {}
+        return tuple(
+            StructureRow(
+                structure.id,
+                structure.name,
+                structure.colour,
+                str(number) if number <= STRUCTURE_KEYS else "",
+                structure.locked,
+                self.session.voxel_count(structure.id) * per_voxel,
+                expected.get(structure.id),
+            )
+            for number, structure in enumerate(self.structures, start=1)
+        )
+
+    def strip(self) -> StripValue:
+        """Return the slice strip for the axis on screen."""
+        axis = self.focus.axis
+        proposal = self.session.proposal
+        expected = proposal.slice_dice if proposal is not None else {}
+        dice = {ref.index: value for ref, value in expected.items() if ref.axis == axis}
+        return StripValue(self.session.axis_overview(axis), dice, self.focus.index)
+
+    def hint(self) -> str:
+        """Say in one line what is missing, or what to do next."""
+        return self.session.hint()
+
+    # What the user does
+
+    def look_at(self, ref: SliceRef) -> None:
+        """Note the slice on screen: it is proposed first."""
+        if ref != self.focus:
+            self.focus = ref
+            self.looked.emit(ref)
+
+    def add_structure(self, name: str) -> bool:
+        """Add a structure to the table and make it the active one."""
+        return self._do(lambda: self.session.add_structure(name))
+
+    def rename_structure(self, structure: int, name: str) -> bool:
+        """Give a structure another name."""
+        return self._do(lambda: self.session.rename_structure(structure, name))
+
+    def recolour_structure(self, structure: int, colour: str) -> bool:
+        """Give a structure another colour (``#rrggbb``)."""
+        return self._do(lambda: self.session.recolour_structure(structure, colour))
+
+    def lock_structure(self, structure: int, locked: bool) -> bool:
+        """Lock a structure, or unlock it."""
+        return self._do(lambda: self.session.lock_structure(structure, locked))
+
+    def remove_structure(self, structure: int) -> bool:
+        """Remove a structure from the table."""
+        return self._do(lambda: self.session.remove_structure(structure))
+
+    def choose(self, structure: int) -> bool:
+        """Make ``structure`` the one that painting paints."""
+        if structure == self.session.active or structure not in {s.id for s in self.structures}:
+            return False
+        return self._do(lambda: self.session.set_active(structure))
+
+    def choose_number(self, number: int) -> bool:
+        """Make the structure in row ``number`` (from 1) the active one."""
+        if not 1 <= number <= len(self.structures):
+            self.told.emit(f"There is no structure {number} in the table.")
+            return False
+        return self.choose(self.structures[number - 1].id)
+
+    def set_mode(self, mode: PaintMode) -> bool:
+        """Paint whole slices, or sparse scribbles."""
+        return mode is self.session.mode or self._do(lambda: self.session.set_mode(mode))
+
+    def paint(self, edits: Sequence[Edit]) -> bool:
+        """Take over what the brush painted on screen."""
+        for ref in touched_slices(edits, self.focus.axis):
+            for edit in edits:
+                mask = plane_mask(edit, ref, self.shape)
+                if mask.any() and not self._paint(ref, mask, edit.value):
+                    return False
+        return True
+
+    def click(self, voxel: Triple, *, background: bool) -> bool:
+        """Mark the active structure, or background, at one voxel."""
+        active = self.session.active
+        if not background and active is None:
+            self._fail(_no_structure())
+            return False
+        value = BACKGROUND if background or active is None else active
+        return self._do(lambda: self.session.click(voxel, value=value, axis=self.focus.axis))
+
+    def mark_complete(self) -> bool:
+        """Make the slice on screen a complete example, also when nothing is on it."""
+        return self._do(lambda: self.session.mark_complete(self.focus))
+
+    def remove_example(self) -> bool:
+        """Forget the example on the slice on screen."""
+        return self._do(lambda: self.session.remove_example(self.focus))
+
+    def use_labels(self, labels: npt.NDArray[Any], *, grid: Geometry, name: str) -> bool:
+        """Take every slice of ``labels`` (I, J, K) that holds a label as an example.
+
+        ``grid`` is where the layer called ``name`` lies; its labels that are not in the table are added.
+        """
+        try:
+            self.session.geometry.require_same_grid(grid, what=f"“{name}”")
+        except MedmetaError as error:
+            self._fail(error)
+            return False
+        axis = guess_axis(labels, self.session.geometry)
+        return self._do(lambda: self.session.import_labels(labels, axis=axis))
+
+    def accept_slice(self) -> bool:
+        """Accept the proposal on the slice on screen."""
+        return self._do(lambda: self.session.accept_slice(self.focus))
+
+    def accept_confident(self) -> bool:
+        """Accept every slice whose expected Dice is above the one wanted."""
+        return self._do(lambda: self.session.accept_confident(self.confidence_wanted))
+
+    def accept_piece(self, voxel: Triple | None) -> bool:
+        """Accept the connected piece of the proposal at ``voxel``."""
+        if voxel is None:
+            self.told.emit("Point at a piece of the proposal first.")
+            return False
+        return self._do(lambda: self.session.accept_component(voxel))
+
+    def reject_slice(self) -> bool:
+        """Reject the proposal on the slice on screen."""
+        return self._do(lambda: self.session.reject_slice(self.focus))
+
+    def undo(self) -> bool:
+        """Take back the last step, wherever it was."""
+        if not self.session.can_undo:
+            self.told.emit("There is nothing to undo.")
+            return False
+        return self._do(self.session.undo)
+
+    def redo(self) -> bool:
+        """Do again what was undone last."""
+        if not self.session.can_redo:
+            self.told.emit("There is nothing to redo.")
+            return False
+        return self._do(self.session.redo)
+
+    def propose(self) -> bool:
+        """Ask the engine for a proposal now."""
+        if not self._can_propose():
+            self._fail(MissingExamplesError("Nothing can be proposed yet", next_step=self.hint()))
+            return False
+        self._ask()
+        return True
+
+    def set_auto_propose(self, on: bool) -> None:
+        """Propose by itself whenever an example changes, or only when asked."""
+        self.session.auto_propose = on
+
+    def cancel(self) -> None:
+        """Stop the engine."""
+        self._runner.cancel()
+
+    def open_proposals(self) -> bool:
+        """Whether anything is proposed that is neither accepted nor rejected."""
+        proposal = self.session.proposal
+        return proposal is not None and bool(self.session.proposed_labels(proposal.box).any())
+
+    def result(self, *, with_proposals: bool) -> LabelArray:
+        """Return the segmentation on the file's own grid (uint8)."""
+        labels = np.array(self.session.labels)
+        proposal = self.session.proposal
+        if with_proposals and proposal is not None:
+            part = labels[proposal.box.slices]
+            open_part = self.session.proposed_labels(proposal.box)
+            part[...] = np.where(part == BACKGROUND, open_part, part)
+        return self.scan.grid.labels_to_original(labels)
+
+    def save(self, path: Path, *, with_proposals: bool) -> bool:
+        """Write the segmentation onto the file's own grid."""
+        names = {s.id: s.name for s in self.structures}
+        try:
+            labels = self.result(with_proposals=with_proposals)
+            written = io.write_labels(path, labels, self.scan.grid.original, names=names)
+        except MedmetaError as error:
+            self._fail(error)
+            return False
+        self.told.emit(f"Saved as {written.name} in {written.parent}.")
+        return True
+
+    def close(self) -> None:
+        """Stop the engine and close the session's file."""
+        self._runner.close()
+        self.session.changed.disconnect(self._on_change)
+        self.session.close()
+
+    # How it works
+
+    def _paint(self, ref: SliceRef, mask: MaskArray, value: int) -> bool:
+        value = BACKGROUND if value == BACKGROUND_STROKE else value
+        if value != BACKGROUND and value not in {s.id for s in self.structures}:
+            # Painting before naming is natural: the structure gets a name that can be changed.
+            if not self.add_structure(f"Structure {len(self.structures) + 1}"):
+                return False
+            value = self.structures[-1].id
+        return self._do(lambda: self.session.paint(ref, mask, value=value))
+
+    def _do(self, verb: Callable[[], Change]) -> bool:
+        try:
+            change = verb()
+        except MedmetaError as error:
+            self._fail(error)
+            return False
+        if change.note:
+            self.told.emit(change.note)
+        return True
+
+    def _fail(self, error: MedmetaError) -> None:
+        self.failed.emit(error)
+
+    def _on_change(self, change: Change) -> None:
+        if Topic.EXAMPLES in change.what:
+            self._note_strokes(self.session.support().examples)
+        self.changed.emit(change)
+        if Topic.EXAMPLES in change.what and self.session.auto_propose and self._can_propose():
+            self._ask()
+
+    def _note_strokes(self, examples: Iterable[SliceExample]) -> None:
+        self._strokes = tuple(
+            (e.ref, np.asarray(e.known & (e.labels == BACKGROUND))) for e in examples if not e.is_complete
+        )
+
+    def _can_propose(self) -> bool:
+        return bool(self.session.support().painted_structures())
+
+    def _ask(self) -> None:
+        self._runner.propose(self.session.support(), focus=self.focus)
+
+    def _on_job(self, event: JobEvent) -> None:
+        match event:
+            case Started(what):
+                self._set_work(replace(self.work, stage=what, fraction=0.0))
+            case Progressed(fraction, stage):
+                self._set_work(replace(self.work, stage=stage, fraction=fraction))
+            case Ready(device, memory):
+                self._set_work(replace(self.work, device=device, memory_bytes=memory))
+            case Proposed(proposal):
+                self._receive(proposal)
+            case Failed(error):
+                self._fail(error)
+            case Idle(cancelled):
+                self._set_work(replace(self.work, stage="Stopped" if cancelled else "", fraction=None))
+
+    def _receive(self, proposal: Proposal) -> None:
+        self._do(lambda: self.session.set_proposal(proposal))
+
+    def _set_work(self, work: Work) -> None:
+        self.work = work
+        self.worked.emit(work)
+
+
+def _no_structure() -> MedmetaError:
+    return MissingExamplesError("No structure is chosen", next_step="Add one to the table first, such as Liver")

@@ -1,0 +1,153 @@
+"""The few questions that the panel asks; each returns a value, None when the user stepped back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QDialog,
+    QDialogButtonBox,
+    QFileDialog,
+    QHeaderView,
+    QInputDialog,
+    QLabel,
+    QMessageBox,
+    QTableWidget,
+    QTableWidgetItem,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_medmeta.ui.scan import Scan
+
+__all__ = ["SAVE_FILTER", "SaveAnswer", "SeriesChooser", "SeriesRow", "ask_label_layer", "ask_save", "ask_session"]
+
+SAVE_FILTER = "NIfTI (*.nii.gz *.nii);;NRRD (*.nrrd);;MetaImage (*.mha *.mhd)"
+
+
+@dataclass(frozen=True, slots=True)
+class SaveAnswer:
+    """Where to save, and whether open proposals are part of the result."""
+
+    path: Path
+    with_proposals: bool
+
+
+class SeriesRow(Protocol):
+    """What the chooser shows of one DICOM series."""
+
+    @property
+    def description(self) -> str: ...
+
+    @property
+    def modality(self) -> str: ...
+
+    @property
+    def slices(self) -> int: ...
+
+    @property
+    def spacing_mm(self) -> tuple[float, ...] | None: ...
+
+    @property
+    def problem(self) -> str | None: ...
+
+
+def default_path(scan: Scan) -> Path:
+    """Return the file offered for the result: beside the scan, under its name."""
+    folder = scan.source.parent if scan.source is not None else Path.home()
+    return folder / f"{scan.name}_segmentation.nii.gz"
+
+
+def ask_save(scan: Scan, *, open_proposals: bool, parent: QWidget | None = None) -> SaveAnswer | None:
+    """Ask where to save, and what to do with proposals that are neither accepted nor rejected."""
+    with_proposals = False
+    if open_proposals:
+        answer = _ask_open_proposals(parent)
+        if answer is None:
+            return None
+        with_proposals = answer
+    name, _ = QFileDialog.getSaveFileName(parent, "Save the segmentation", str(default_path(scan)), SAVE_FILTER)
+    return SaveAnswer(Path(name), with_proposals) if name else None
+
+
+def ask_session(current: Path | None, parent: QWidget | None = None) -> Path | None:
+    """Ask for a session file."""
+    folder = str(current.parent if current is not None else Path.home())
+    name, _ = QFileDialog.getOpenFileName(parent, "Open a session", folder, "Sessions (*.medmeta)")
+    return Path(name) if name else None
+
+
+def ask_label_layer(names: Sequence[str], parent: QWidget | None = None) -> int | None:
+    """Ask which labels layer holds the examples; return its number."""
+    name, sure = QInputDialog.getItem(
+        parent, "Use a label layer", "Its labelled slices become examples:", list(names), 0, False
+    )
+    return list(names).index(name) if sure else None
+
+
+class SeriesChooser(QDialog):
+    """Choose one of several DICOM series; those that cannot be opened say why."""
+
+    def __init__(self, series: Sequence[SeriesRow], parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setWindowTitle("Which series?")
+        self._series = tuple(series)
+        self._table = QTableWidget(len(self._series), 4)
+        self._table.setHorizontalHeaderLabels(["Description", "Kind", "Slices", "Spacing (mm)"])
+        self._table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        self._table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        self._table.itemDoubleClicked.connect(lambda _: self.accept())
+        header = self._table.horizontalHeader()
+        if header is not None:
+            header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+            header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+        for number, row in enumerate(self._series):
+            self._fill(number, row)
+        buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Open | QDialogButtonBox.StandardButton.Cancel)
+        buttons.accepted.connect(self.accept)
+        buttons.rejected.connect(self.reject)
+        layout = QVBoxLayout(self)
+        layout.addWidget(QLabel("This folder holds several series."))
+        layout.addWidget(self._table)
+        layout.addWidget(buttons)
+        self.resize(560, 300)
+        first = next((n for n, row in enumerate(self._series) if row.problem is None), -1)
+        if first >= 0:
+            self._table.selectRow(first)
+
+    def value(self) -> int | None:
+        """Return the number of the chosen series."""
+        row = self._table.currentRow()
+        return row if row >= 0 and self._series[row].problem is None else None
+
+    def _fill(self, number: int, row: SeriesRow) -> None:
+        spacing = " × ".join(f"{s:.3g}" for s in row.spacing_mm) if row.spacing_mm else "–"
+        texts = (row.description or "(no description)", row.modality, str(row.slices), spacing)
+        for column, text in enumerate(texts):
+            item = QTableWidgetItem(text)
+            if row.problem is not None:
+                item.setFlags(Qt.ItemFlag.NoItemFlags)
+                item.setToolTip(row.problem)
+            self._table.setItem(number, column, item)
+
+
+def _ask_open_proposals(parent: QWidget | None) -> bool | None:
+    box = QMessageBox(parent)
+    box.setIcon(QMessageBox.Icon.Question)
+    box.setWindowTitle("Open proposals")
+    box.setText("Some proposals are neither accepted nor rejected.")
+    box.setInformativeText("What you did not look at may be wrong.")
+    without = box.addButton("Save only what is painted or accepted", QMessageBox.ButtonRole.AcceptRole)
+    include = box.addButton("Include open proposals", QMessageBox.ButtonRole.DestructiveRole)
+    box.addButton(QMessageBox.StandardButton.Cancel)
+    box.setDefaultButton(without)
+    box.exec()
+    clicked = box.clickedButton()
+    if clicked is include:
+        return True
+    return False if clicked is without else None

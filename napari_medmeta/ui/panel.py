@@ -1,0 +1,519 @@
+"""The panel: it joins the small boxes to the open scan, and holds nothing that a scan could lose."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from napari.components import ViewerModel
+from napari.layers import Image, Labels
+from napari.utils.notifications import show_info, show_warning
+from qtpy.QtCore import QEvent, QObject, Qt, QTimer, Signal
+from qtpy.QtGui import QKeyEvent, QKeySequence, QShortcut
+from qtpy.QtWidgets import QFrame, QHBoxLayout, QScrollArea, QVBoxLayout, QWidget
+
+from napari_medmeta.core import MedmetaError, SliceRef
+from napari_medmeta.session import Change, PaintMode, Session
+from napari_medmeta.ui.boxes import Footer, HintLine, PaintBox, ProposalBox, SaveBox, ScanBox, WorkLine, heading
+from napari_medmeta.ui.case import Case
+from napari_medmeta.ui.controller import Work
+from napari_medmeta.ui.dialogs import ask_label_layer, ask_save, ask_session
+from napari_medmeta.ui.key_help import KeyHelp, shown_key
+from napari_medmeta.ui.keys import STRUCTURE_KEYS, Act, chosen_keys, with_keys
+from napari_medmeta.ui.opening import Opened, begin_session, open_session
+from napari_medmeta.ui.overlay import Chores
+from napari_medmeta.ui.preferences import Preferences, load_preferences
+from napari_medmeta.ui.scan import scan_of_layer
+from napari_medmeta.ui.slice_strip import SliceStrip
+from napari_medmeta.ui.structure_table import StructureTable
+from napari_medmeta.ui.windowing import Window, windows_for
+from napari_medmeta.ui.worker import Engine, EngineWorker
+
+__all__ = ["MedmetaPanel"]
+
+MARGIN = 8
+PANEL_WIDTH = 340
+
+
+class MedmetaPanel(QWidget):
+    """Few-shot segmentation of the scan in one viewer.
+
+    Parameters
+    ----------
+    viewer
+        The viewer beside which the panel is docked.
+    session_folder
+        Where sessions are kept; None: beside each scan.
+    make_engine
+        Builds the engine, in the background.
+    preferences
+        The user's choices; None: those of napari's preferences.
+    """
+
+    case_changed = Signal()
+
+    def __init__(
+        self,
+        viewer: ViewerModel,
+        *,
+        session_folder: Path | None = None,
+        make_engine: Callable[[], Engine] | None = None,
+        preferences: Preferences | None = None,
+    ) -> None:
+        super().__init__()
+        self._viewer: ViewerModel | None = viewer
+        self._preferences = preferences or load_preferences()
+        chosen_folder = self._preferences.session_folder
+        self._folder = session_folder or (Path(chosen_folder) if chosen_folder else None)
+        self._make_engine = make_engine or partial(_make_segmenter, self._preferences.device)
+        self._keys = chosen_keys(self._preferences.keys)
+        self._windows: tuple[Window, ...] = ()
+        self._bound: list[str] = []
+        self._seen: set[object] = set()
+        self._window: QWidget | None = None
+        self.case: Case | None = None
+        self._timer = QTimer(self)
+        self._timer.setInterval(0)
+        self._timer.timeout.connect(self._do_chore)
+        self._chores = Chores(self._timer.start)
+        self._build()
+        self._wire()
+        viewer.layers.events.inserted.connect(self._layers_changed)
+        viewer.layers.events.removed.connect(self._layers_changed)
+        self._after_layers_changed()
+        if self.case is None:
+            self._refresh()
+
+    # -- the open scan ------------------------------------------------------------------------
+
+    def open_layer(self, layer: Image, *, session: Session | None = None) -> bool:
+        """Work on the scan in ``layer``, with ``session`` or with the one that is kept for it."""
+        if self._viewer is None:
+            return False
+        try:
+            scan = scan_of_layer(layer)
+            opened = Opened(session) if session is not None else open_session(scan, folder=self._folder)
+        except MedmetaError as error:
+            self._show_error(error)
+            return False
+        self.close_case()
+        worker = EngineWorker(self._make_engine)
+        self.case = Case(
+            self._viewer, layer, scan=scan, session=opened.session, runner=worker, chores=self._chores, defer=_soon
+        )
+        self._prepare(self.case)
+        self._footer.set_message(" ".join(n for n in (opened.note, *scan.notes) if n))
+        self._list_scans()
+        self._refresh()
+        self.case_changed.emit()
+        return True
+
+    def close_case(self) -> None:
+        """Let go of the open scan; everything said about it is in its session."""
+        if self.case is None:
+            return
+        case, self.case = self.case, None
+        self._unbind()
+        case.close()
+        self._windows = ()
+        self._scan_box.set_windows(())
+        self.case_changed.emit()
+
+    def release(self) -> None:
+        """Close the scan and let go of the viewer: the panel or the viewer goes away."""
+        viewer, self._viewer = self._viewer, None
+        if viewer is None:
+            return
+        viewer.layers.events.inserted.disconnect(self._layers_changed)
+        viewer.layers.events.removed.disconnect(self._layers_changed)
+        self.close_case()
+        self._timer.stop()
+        if self._window is not None:
+            self._window.removeEventFilter(self)
+            self._window = None
+
+    def message(self) -> str:
+        """Return the last message shown."""
+        return self._footer.message()
+
+    def hint(self) -> str:
+        """Return the line that says what to do next."""
+        return self._hint.text()
+
+    # -- Qt -----------------------------------------------------------------------------------
+
+    def event(self, event: QEvent | None) -> bool:
+        """Notice when the panel is taken out of the viewer."""
+        if event is not None and event.type() == QEvent.Type.ParentChange and self._window is not None:
+            window = self.window()
+            if window is self:
+                self.release()
+        return bool(super().event(event))
+
+    def showEvent(self, event: Any) -> None:
+        """Notice which window the panel is docked in, to hear when it closes."""
+        super().showEvent(event)
+        window = self.window()
+        if window is not None and window is not self and self._window is None:
+            self._window = window
+            window.installEventFilter(self)
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
+        """Let go of the viewer when its window closes."""
+        if watched is self._window and event is not None and event.type() == QEvent.Type.Close:
+            self.release()
+        return False
+
+    def closeEvent(self, event: Any) -> None:
+        """Let go of the viewer."""
+        self.release()
+        super().closeEvent(event)
+
+    def keyPressEvent(self, event: QKeyEvent | None) -> None:
+        """Let the keys work while the panel has the focus, too."""
+        if event is None:
+            return
+        pressed = QKeySequence(event.keyCombination())
+        for act, call in self._acts().items():
+            if act is not Act.STRUCTURE and pressed == QKeySequence(self._keys[act]):
+                call()
+                return
+        super().keyPressEvent(event)
+
+    # -- building -----------------------------------------------------------------------------
+
+    def _build(self) -> None:
+        self._strip = SliceStrip()
+        self._scan_box, self._hint, self._table = ScanBox(), HintLine(), StructureTable()
+        self._paint_box, self._proposal_box = PaintBox(), ProposalBox()
+        self._work_line, self._save_box, self._footer = WorkLine(), SaveBox(), Footer()
+        content = QWidget()
+        column = QVBoxLayout(content)
+        column.setContentsMargins(MARGIN, MARGIN, MARGIN, MARGIN)
+        parts: tuple[QWidget, ...] = (
+            self._scan_box, self._hint,
+            heading("What to look for"), self._table,
+            heading("Paint examples"), self._paint_box,
+            heading("Proposal"), self._proposal_box, self._work_line,
+            heading("Result"), self._save_box,
+        )  # fmt: skip
+        for part in parts:
+            column.addWidget(part)
+        column.addStretch(1)
+        column.addWidget(self._footer)
+        scroll = QScrollArea()
+        scroll.setWidgetResizable(True)
+        scroll.setFrameShape(QFrame.Shape.NoFrame)
+        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        scroll.setMinimumWidth(PANEL_WIDTH)
+        scroll.setWidget(content)
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(0)
+        layout.addWidget(self._strip)
+        layout.addWidget(scroll, 1)
+        self._name_keys()
+        self._proposal_box.set_confidence(self._preferences.confidence)
+        self._proposal_box.set_contour(self._preferences.contour)
+
+    def _name_keys(self) -> None:
+        key = {act: shown_key(name) for act, name in self._keys.items()}
+        self._proposal_box.name_keys(
+            propose=key[Act.PROPOSE],
+            accept=key[Act.ACCEPT_SLICE],
+            confident=key[Act.ACCEPT_CONFIDENT],
+            reject=key[Act.REJECT_SLICE],
+            uncertainty=key[Act.UNCERTAINTY],
+        )
+        self._paint_box.name_key(key[Act.CLICK_TOOL], complete=key[Act.MARK_COMPLETE])
+        help_key = QShortcut(QKeySequence(self._keys[Act.HELP]), self)
+        help_key.setContext(Qt.ShortcutContext.WindowShortcut)
+        help_key.activated.connect(self.show_help)
+
+    def _wire(self) -> None:
+        self._scan_box.scan_chosen.connect(self._choose_scan)
+        self._scan_box.window_chosen.connect(self._choose_window)
+        self._strip.slice_chosen.connect(self._go_to)
+        self._wire_table()
+        self._wire_painting()
+        self._wire_proposal()
+        self._work_line.cancel_wanted.connect(self._with(lambda c: c.controller.cancel()))
+        self._save_box.save_wanted.connect(self._with(self._save))
+        self._save_box.reopen_wanted.connect(self._with(self._reopen))
+        self._save_box.restart_wanted.connect(self._with(self._restart))
+        self._save_box.help_wanted.connect(self.show_help)
+
+    def _wire_table(self) -> None:
+        table = self._table
+        table.added.connect(self._with(lambda c, name: c.controller.add_structure(name)))
+        table.chosen.connect(self._with(lambda c, s: c.controller.choose(s)))
+        table.renamed.connect(self._with(lambda c, s, name: c.controller.rename_structure(s, name)))
+        table.recoloured.connect(self._with(lambda c, s, colour: c.controller.recolour_structure(s, colour)))
+        table.locked.connect(self._with(lambda c, s, on: c.controller.lock_structure(s, on)))
+        table.removed.connect(self._with(lambda c, s: c.controller.remove_structure(s)))
+
+    def _wire_painting(self) -> None:
+        box = self._paint_box
+        box.mode_chosen.connect(self._with(lambda c, mode: self._set_mode(c, mode)))
+        box.brush_wanted.connect(self._with(lambda c: c.paint_active()))
+        box.background_wanted.connect(self._with(lambda c: c.paint_background()))
+        box.click_tool_wanted.connect(self._with(lambda c, on: c.layers.set_click_tool(on)))
+        box.complete_wanted.connect(self._with(lambda c: c.controller.mark_complete()))
+        box.forget_wanted.connect(self._with(lambda c: c.controller.remove_example()))
+        box.labels_wanted.connect(self._with(self._use_labels))
+
+    def _wire_proposal(self) -> None:
+        box = self._proposal_box
+        box.propose_wanted.connect(self._with(lambda c: c.controller.propose()))
+        box.automatic_changed.connect(self._with(lambda c, on: c.controller.set_auto_propose(on)))
+        box.accept_wanted.connect(self._with(lambda c: c.controller.accept_slice()))
+        box.reject_wanted.connect(self._with(lambda c: c.controller.reject_slice()))
+        box.accept_confident_wanted.connect(self._with(lambda c: c.controller.accept_confident()))
+        box.confidence_changed.connect(self._with(self._set_confidence))
+        box.contour_changed.connect(self._with(lambda c, on: c.layers.show_as_contour(on)))
+        box.uncertainty_changed.connect(self._with(lambda c, on: c.layers.show_uncertainty(on)))
+        box.undo_wanted.connect(self._with(lambda c: c.controller.undo()))
+        box.redo_wanted.connect(self._with(lambda c: c.controller.redo()))
+
+    def _with(self, call: Callable[..., Any]) -> Callable[..., None]:
+        """Return a slot that calls ``call`` with the open scan first, and says so when there is none."""
+
+        def slot(*arguments: Any) -> None:
+            if self.case is None:
+                self._footer.set_message("Open a scan first.")
+            else:
+                call(self.case, *arguments)
+
+        return slot
+
+    def _prepare(self, case: Case) -> None:
+        controller, layers = case.controller, case.layers
+        controller.confidence_wanted = self._preferences.confidence
+        controller.confidence_floor = self._preferences.hint_below
+        layers.show_as_contour(self._preferences.contour)
+        controller.changed.connect(self._changed)
+        controller.looked.connect(self._looked)
+        controller.told.connect(self._tell)
+        controller.failed.connect(self._show_error)
+        controller.worked.connect(self._worked)
+        controller.session.storage_failed.connect(self._storage_failed)
+        layers.scan_removed.connect(self._scan_removed)
+        layers.click_tool_changed.connect(self._paint_box.set_click_tool)
+        self._windows = windows_for(np.asarray(case.image.data), controller.scan.modality)
+        self._scan_box.set_windows(self._windows)
+        self._bind(case)
+
+    # -- keys ---------------------------------------------------------------------------------
+
+    def _acts(self) -> dict[Act, Callable[[], Any]]:
+        acts = self.case.acts() if self.case is not None else {}
+        if self.case is not None:
+            acts[Act.UNCERTAINTY] = self._toggle_uncertainty
+        acts[Act.HELP] = self.show_help
+        return acts
+
+    def _bind(self, case: Case) -> None:
+        if self._viewer is None:
+            return
+        for act, call in self._acts().items():
+            if act is not Act.HELP:
+                self._bind_key(self._keys[act], call)
+        first = self._keys[Act.STRUCTURE]
+        for number in range(1, STRUCTURE_KEYS + 1):
+            self._bind_key(first[:-1] + str(number), partial(case.controller.choose_number, number))
+        case.layers.bind_to_segmentation(
+            {self._keys[act]: _key_call(self._acts()[act]) for act in (Act.UNDO, Act.REDO)}
+        )
+
+    def _bind_key(self, key: str, call: Callable[[], Any]) -> None:
+        if self._viewer is not None:
+            self._viewer.bind_key(key, _key_call(call), overwrite=True)
+            self._bound.append(key)
+
+    def _unbind(self) -> None:
+        if self._viewer is not None:
+            for key in self._bound:
+                self._viewer.bind_key(key, None)
+        self._bound.clear()
+
+    def save(self) -> None:
+        """Ask where to save the segmentation, and save it."""
+        self._with(self._save)()
+
+    def use_labels(self) -> None:
+        """Ask for a labels layer, and take its slices as examples."""
+        self._with(self._use_labels)()
+
+    def show_help(self) -> None:
+        """List all keys."""
+        KeyHelp(self._keys, self).show()
+
+    # -- news ---------------------------------------------------------------------------------
+
+    def _changed(self, change: Change) -> None:
+        self._refresh()
+
+    def _looked(self, ref: SliceRef) -> None:
+        self._refresh_slice()
+
+    def _tell(self, text: str) -> None:
+        self._footer.set_message(text)
+
+    def _show_error(self, error: MedmetaError) -> None:
+        self._footer.set_message(error.message, is_error=True)
+        show_warning(error.message)
+
+    def _storage_failed(self, text: str) -> None:
+        self._footer.set_message(text, is_error=True)
+        show_warning(text)
+
+    def _worked(self, work: Work) -> None:
+        self._work_line.set_work(work.stage, work.fraction)
+        if work.device:
+            self._footer.set_machine(f"Runs on {work.device} · about {work.memory_bytes / 1e9:.1f} GB for this scan")
+
+    def _scan_removed(self) -> None:
+        self.close_case()
+        self._footer.set_message("The scan was closed. Its session is saved and goes on when you open it again.")
+        self._layers_changed()
+        self._refresh()
+
+    def _layers_changed(self, event: object = None) -> None:
+        # napari may still be in the middle of adding the layer.
+        _soon(self._after_layers_changed)
+
+    def _after_layers_changed(self) -> None:
+        if self._viewer is None:
+            return
+        scans = self._scans()
+        fresh = [layer for layer in scans if layer.unique_id not in self._seen]
+        self._seen.update(layer.unique_id for layer in scans)
+        if self.case is None and fresh:
+            self.open_layer(fresh[-1])
+        self._list_scans()
+
+    # -- showing ------------------------------------------------------------------------------
+
+    def _refresh(self) -> None:
+        if self.case is None:
+            self._table.set_value((), active=None)
+            self._hint.set_text("Open a scan: drop a NIfTI, NRRD or MHA file or a DICOM folder onto the window.")
+            self._proposal_box.set_open(False, False)
+            self._proposal_box.set_history("", "")
+            self._footer.set_session("")
+            return
+        controller = self.case.controller
+        session = controller.session
+        self._table.set_value(controller.rows(), active=session.active)
+        self._hint.set_text(with_keys(controller.hint(), self._keys))
+        self._paint_box.set_mode(session.mode)
+        self._proposal_box.set_automatic(session.auto_propose)
+        self._proposal_box.set_history(session.undo_text, session.redo_text)
+        where = f"Session: {session.path}" if session.path is not None else "Session in memory only"
+        self._footer.set_session(where)
+        self._refresh_slice()
+
+    def _refresh_slice(self) -> None:
+        if self.case is not None:
+            controller = self.case.controller
+            self._strip.set_value(controller.strip())
+            self._proposal_box.set_open(controller.is_proposed(controller.focus), controller.session.proposal is not None)
+
+    def _list_scans(self) -> None:
+        scans = self._scans()
+        chosen = scans.index(self.case.image) if self.case is not None and self.case.image in scans else -1
+        self._scan_box.set_scans([layer.name for layer in scans], chosen=chosen)
+
+    def _scans(self) -> list[Image]:
+        if self._viewer is None:
+            return []
+        ours = self.case.layers.uncertainty if self.case is not None else None
+        return [layer for layer in self._viewer.layers if isinstance(layer, Image) and layer is not ours]
+
+    # -- what the user wants ------------------------------------------------------------------
+
+    def _choose_scan(self, number: int) -> None:
+        scans = self._scans()
+        if number < len(scans) and (self.case is None or scans[number] is not self.case.image):
+            self.open_layer(scans[number])
+
+    def _choose_window(self, number: int) -> None:
+        if self.case is not None and number < len(self._windows):
+            window = self._windows[number]
+            self.case.image.contrast_limits = (window.low, window.high)
+
+    def _go_to(self, index: int) -> None:
+        if self.case is not None:
+            self.case.layers.go_to(SliceRef(self.case.controller.focus.axis, index))
+
+    def _set_mode(self, case: Case, mode: PaintMode) -> None:
+        case.controller.set_mode(mode)
+        case.paint_active()
+
+    def _set_confidence(self, case: Case, value: float) -> None:
+        case.controller.confidence_wanted = value
+
+    def _toggle_uncertainty(self) -> None:
+        if self.case is not None:
+            shown = self.case.layers.uncertainty is None
+            self._proposal_box.set_uncertainty(shown)
+            self.case.layers.show_uncertainty(shown)
+
+    def _use_labels(self, case: Case) -> None:
+        if self._viewer is None:
+            return
+        ours = (case.layers.segmentation, case.layers.proposal)
+        others = [layer for layer in self._viewer.layers if isinstance(layer, Labels) and layer not in ours]
+        if not others:
+            self._tell("Open a label file first: drop it onto the window.")
+            return
+        chosen = ask_label_layer([layer.name for layer in others], self)
+        if chosen is not None:
+            case.use_layer(others[chosen])
+
+    def _save(self, case: Case) -> None:
+        answer = ask_save(case.controller.scan, open_proposals=case.controller.open_proposals(), parent=self)
+        if answer is not None and case.controller.save(answer.path, with_proposals=answer.with_proposals):
+            show_info(self.message())
+
+    def _reopen(self, case: Case) -> None:
+        path = ask_session(case.controller.session.path, self)
+        if path is None or path == case.controller.session.path:
+            return
+        scan = case.controller.scan
+        try:
+            session = Session.open(path, fingerprint=scan.fingerprint, geometry=scan.grid.working)
+        except MedmetaError as error:
+            self._show_error(error)
+            return
+        self.open_layer(case.image, session=session)
+
+    def _restart(self, case: Case) -> None:
+        opened = begin_session(case.controller.scan, folder=self._folder)
+        self.open_layer(case.image, session=opened.session)
+        self._tell(opened.note or "A new session was begun; the old one's file stays.")
+
+    def _do_chore(self) -> None:
+        if not self._chores.step():
+            self._timer.stop()
+
+
+def _make_segmenter(device: str) -> Engine:
+    # Imported here, in the background: the libraries behind it take seconds to load.
+    from napari_medmeta.engine import Segmenter
+
+    return Segmenter(device=device)
+
+
+def _soon(call: Callable[[], None]) -> None:
+    QTimer.singleShot(0, call)
+
+
+def _key_call(call: Callable[[], Any]) -> Callable[[Any], None]:
+    def pressed(_: Any) -> None:
+        call()
+
+    return pressed

@@ -1,0 +1,282 @@
+"""The one place where threads start: the engine works here, and its news arrive on the window's thread.
+
+One thread for each open scan, so the engine is never called from two threads. A newer request replaces
+the waiting one and cancels the running one; what an old request still sends is dropped.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from qtpy.QtCore import QObject, Qt, Signal
+
+from napari_medmeta.core import Cancelled, CancelToken, MedmetaError, Proposal, SliceRef, Support, Triple, Volume
+from napari_medmeta.core.errors import VolumeTooLargeError
+from napari_medmeta.session.engine import Segmenting
+
+__all__ = ["Engine", "EngineWorker", "Failed", "Idle", "JobEvent", "Progressed", "Proposed", "Ready", "Runner", "Started"]
+
+LOGGER = logging.getLogger(__name__)
+
+BACKGROUND_NICENESS = 5
+"""The window's thread goes first on a machine with few cores (Linux gives each thread its own niceness)."""
+
+CLOSE_WAIT_S = 10.0
+"""How long closing waits for the running step to notice that it is cancelled."""
+
+
+class Engine(Segmenting, Protocol):
+    """An engine that also says how much memory a scan takes."""
+
+    def memory_estimate_bytes(self, shape: Triple, /) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A request is being worked on."""
+
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Progressed:
+    """A share of the work, in [0, 1], is done."""
+
+    fraction: float
+    stage: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The volume's features are there; proposals are quick from now on."""
+
+    device: str
+    memory_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Proposed:
+    """The engine answered; the same request may answer again with a larger part."""
+
+    proposal: Proposal
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The request could not be done, for a reason that the user can read."""
+
+    error: MedmetaError
+
+
+@dataclass(frozen=True, slots=True)
+class Idle:
+    """Nothing is left to do; ``cancelled`` when the user stopped it."""
+
+    cancelled: bool = False
+
+
+JobEvent = Started | Progressed | Ready | Proposed | Failed | Idle
+
+
+class Runner(Protocol):
+    """What the controller needs of a worker; tests bring one without a thread."""
+
+    def listen(self, callback: Callable[[JobEvent], None], /) -> None: ...
+
+    def load(self, volume: Volume, /) -> None: ...
+
+    def propose(self, support: Support, /, *, focus: SliceRef | None) -> None: ...
+
+    def cancel(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, eq=False)
+class _Ask:
+    number: int
+    support: Support
+    focus: SliceRef | None
+
+
+class EngineWorker(QObject):
+    """Run one engine in one background thread.
+
+    Parameters
+    ----------
+    make_engine
+        Builds the engine; called in the thread, since loading the engine's libraries takes seconds.
+    """
+
+    _sent = Signal(int, object)
+
+    def __init__(self, make_engine: Callable[[], Engine], *, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._make_engine = make_engine
+        self._wake = threading.Condition()
+        self._volume: Volume | None = None
+        self._ask: _Ask | None = None
+        self._number = 0
+        self._closed = False
+        self._token = CancelToken()
+        self._callback: Callable[[JobEvent], None] | None = None
+        self._sent.connect(self._deliver, Qt.ConnectionType.QueuedConnection)
+        self._thread = threading.Thread(target=self._run, name="napari-medmeta engine", daemon=True)
+        self._thread.start()
+
+    def listen(self, callback: Callable[[JobEvent], None], /) -> None:
+        """Call ``callback`` on the window's thread with everything that happens from now on."""
+        self._callback = callback
+
+    def load(self, volume: Volume, /) -> None:
+        """Compute the features of ``volume`` in the background; drops all that was asked before."""
+        with self._wake:
+            self._number += 1
+            self._token.cancel()
+            self._volume, self._ask = volume, None
+            self._wake.notify()
+
+    def propose(self, support: Support, /, *, focus: SliceRef | None) -> None:
+        """Ask for a proposal, the slice ``focus`` first; replaces the request before."""
+        with self._wake:
+            self._number += 1
+            if self._volume is None:
+                # Features that are still being computed are wanted in any case: only proposals are cancelled.
+                self._token.cancel()
+            self._ask = _Ask(self._number, support, focus)
+            self._wake.notify()
+
+    def cancel(self) -> None:
+        """Stop the running request and forget the waiting one."""
+        with self._wake:
+            self._number += 1
+            self._token.cancel()
+            self._ask = None
+        self._send(Idle(cancelled=True))
+
+    def close(self) -> None:
+        """Stop the thread; nothing is delivered after this."""
+        with self._wake:
+            self._closed = True
+            self._callback = None
+            self._token.cancel()
+            self._wake.notify()
+        self._thread.join(CLOSE_WAIT_S)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread is still there."""
+        return self._thread.is_alive()
+
+    def _run(self) -> None:
+        _step_back()
+        engine: Engine | None = None
+        while self._wait_for_work():
+            try:
+                engine = self._make_engine() if engine is None else engine
+                self._serve(engine)
+            except Cancelled:
+                continue
+            except MedmetaError as error:
+                self._give_up(error)
+            except MemoryError:
+                self._give_up(_too_large())
+            # The edge of the thread: what no one foresaw must reach the user as a sentence and the log as a trace.
+            except Exception as error:
+                LOGGER.exception("The engine failed")
+                self._give_up(_unforeseen(error))
+
+    def _wait_for_work(self) -> bool:
+        with self._wake:
+            while not self._closed and self._volume is None and self._ask is None:
+                self._wake.wait()
+            self._token = CancelToken()
+            return not self._closed
+
+    def _serve(self, engine: Engine) -> None:
+        with self._wake:
+            volume, ask, token = self._volume, self._ask, self._token
+        if volume is not None:
+            self._load(engine, volume, token)
+        elif ask is not None:
+            self._propose(engine, ask, token)
+        with self._wake:
+            resting = self._volume is None and self._ask is None
+        if resting:
+            self._send(Idle())
+
+    def _load(self, engine: Engine, volume: Volume, token: CancelToken) -> None:
+        self._send(Started("Getting to know the scan"))
+        try:
+            engine.set_volume(volume, progress=self._report_features, cancel=token)
+        except Cancelled:
+            # Cancelled by hand: the next proposal starts over with the features. Replaced: the next scan waits.
+            self._wait_for_ask(volume)
+            raise
+        with self._wake:
+            if self._volume is volume:
+                self._volume = None
+        memory = engine.memory_estimate_bytes(volume.geometry.shape)
+        self._send(Ready(engine.device, memory))
+
+    def _wait_for_ask(self, volume: Volume) -> None:
+        with self._wake:
+            while not self._closed and self._volume is volume and self._ask is None:
+                self._wake.wait()
+
+    def _propose(self, engine: Engine, ask: _Ask, token: CancelToken) -> None:
+        with self._wake:
+            if self._ask is ask:
+                self._ask = None
+
+        def progress(fraction: float, stage: str, /) -> None:
+            self._send(Progressed(fraction, stage), ask.number)
+
+        self._send(Started("Proposing"), ask.number)
+        for proposal in engine.propose(ask.support, focus=ask.focus, progress=progress, cancel=token):
+            token.raise_if_cancelled()
+            self._send(Proposed(proposal), ask.number)
+
+    def _give_up(self, error: MedmetaError) -> None:
+        with self._wake:
+            self._volume, self._ask = None, None
+        self._send(Failed(error))
+        self._send(Idle())
+
+    def _report_features(self, fraction: float, stage: str, /) -> None:
+        self._send(Progressed(fraction, stage))
+
+    def _send(self, event: JobEvent, number: int | None = None) -> None:
+        with self._wake:
+            if not self._closed:
+                self._sent.emit(self._number if number is None else number, event)
+
+    def _deliver(self, number: int, event: JobEvent) -> None:
+        late = number != self._number and isinstance(event, Proposed | Started | Progressed)
+        if self._callback is not None and not late:
+            self._callback(event)
+
+
+def _step_back() -> None:
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), BACKGROUND_NICENESS)
+
+
+def _too_large() -> MedmetaError:
+    return VolumeTooLargeError(
+        "The memory of this computer does not suffice for the scan",
+        next_step="Close other programs, or open a smaller part of the scan",
+    )
+
+
+def _unforeseen(error: Exception) -> MedmetaError:
+    return MedmetaError(
+        f"The proposal failed inside the program ({type(error).__name__}); nothing you painted is lost",
+        next_step="Paint on or press Propose to try again, and report it with the log if it comes back",
+    )
