@@ -5,8 +5,8 @@ from __future__ import annotations
 import csv
 import os
 import platform
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -33,12 +33,15 @@ class Setting:
     command
         The exact command line.
     skipped
-        Cases that could not be judged, and methods that could not run, each with the reason.
+        Cases that could not be judged, each with the reason.
+    missing
+        Methods that could not run, each with the reason.
     """
 
     plan: Plan
     command: str
     skipped: tuple[Skipped, ...] = ()
+    missing: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def case_by_id(self) -> dict[str, Case]:
@@ -247,6 +250,7 @@ def _by_case(results: Results) -> str:
 
 def _left_out(runs: Sequence[Run], setting: Setting) -> str:
     lines = [f"- {s.case}: {s.reason}" for s in setting.skipped]
+    lines += [f"- {name}: {why}" for name, why in setting.missing.items()]
     lines += [f"- {r.key.case}, {r.key.method}, k={r.key.k}: {r.failure} (counted as 0)" for r in runs if r.failure]
     lines += [
         f"- {r.key.case}, k={r.key.k}: no structure has a voxel off the painted slices"

@@ -47,6 +47,7 @@ def run(args: argparse.Namespace) -> int:
     """Run what is missing, then write the tables and ``runs.csv``."""
     from tqdm import tqdm
 
+    from napari_medmeta.bench.methods import missing_methods
     from napari_medmeta.bench.report import Setting, write_csv, write_page
     from napari_medmeta.bench.run import keys_of, run_plan
     from napari_medmeta.bench.store import RunStore
@@ -58,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     with tqdm(total=len(keys), unit="run", desc="bench", disable=None) as bar:
         skipped = run_plan(plan, store, jobs=args.jobs, tick=lambda: bar.update() and None)
     command = " ".join(["napari-medmeta", *sys.argv[1:]])
-    setting = Setting(plan, command, skipped)
+    setting = Setting(plan, command, skipped, {} if args.methods else missing_methods())
     runs = store.wanted(keys)
     print(f"Wrote {write_csv(args.out / 'runs.csv', runs, setting)}")
     print(f"Wrote {write_page(args.report or args.out / 'report.md', runs, setting)}")
@@ -67,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _plan(args: argparse.Namespace) -> Plan:
     from napari_medmeta.bench.cases import find_cases
-    from napari_medmeta.bench.methods import DEFAULT_METHODS
+    from napari_medmeta.bench.methods import available_methods
     from napari_medmeta.bench.protocol import Placement
     from napari_medmeta.bench.run import Plan
     from napari_medmeta.core import InputError
@@ -76,7 +77,7 @@ def _plan(args: argparse.Namespace) -> Plan:
         raise InputError("The numbers of example slices cannot be used", expected="such as --k 1,3,5")
     return Plan(
         find_cases(args.data, only=args.cases),
-        args.methods or DEFAULT_METHODS,
+        args.methods or available_methods(),
         tuple(sorted(set(args.k))),
         Placement(args.placement),
         args.seed,

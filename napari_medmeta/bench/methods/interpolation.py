@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,7 @@ from scipy import ndimage
 from napari_medmeta.bench.methods.stack import Stack, stack_of
 from napari_medmeta.core import FloatArray, LabelArray, MaskArray, Support, Volume
 
-__all__ = ["SignedDistance", "signed_distance_mm"]
+__all__ = ["SignedDistance", "rounded_ends", "signed_distance_mm"]
 
 END_MARGIN = 0.25
 """Slices added to the reach of a rounded end; 0, 0.25 and 0.5 were tried on the development cases (0.25 best)."""
@@ -39,7 +40,10 @@ class SignedDistance:
         out = np.zeros((stack.count, *stack.labels.shape[1:]), dtype=np.uint8)
         best = np.zeros(out.shape, dtype=np.float32)
         for structure in stack.structures:
-            _claim(stack, structure, out, best, dome=self.dome)
+            fields = _fields(stack, structure)
+            ends = _ends(stack, structure, fields) if self.dome else ()
+            for index, field in (*_between(stack, fields), *ends):
+                _put(structure, index, field, out, best)
         out[stack.indices] = stack.labels
         return stack.to_volume(out)
 
@@ -52,43 +56,54 @@ def signed_distance_mm(mask: MaskArray, spacing_mm: tuple[float, float]) -> Floa
     return np.asarray(np.where(mask, inside - half, half - outside), dtype=np.float32)
 
 
-def _claim(stack: Stack, structure: int, out: LabelArray, best: FloatArray, *, dome: bool) -> None:
-    held = stack.painted_with(structure)
+def rounded_ends(stack: Stack) -> LabelArray:
+    """Return (S, R, C) labels of what rounds the structures off beyond their painted ends, and nothing else."""
+    out = np.zeros((stack.count, *stack.labels.shape[1:]), dtype=np.uint8)
+    best = np.zeros(out.shape, dtype=np.float32)
+    for structure in stack.structures:
+        for index, field in _ends(stack, structure, _fields(stack, structure)):
+            _put(structure, index, field, out, best)
+    return out
+
+
+def _fields(stack: Stack, structure: int) -> dict[int, FloatArray]:
     plane = stack.spacing_mm[1], stack.spacing_mm[2]
-    fields = {int(p): signed_distance_mm(stack.labels[p] == structure, plane) for p in held}
+    held = stack.painted_with(structure)
+    return {int(p): signed_distance_mm(stack.labels[p] == structure, plane) for p in held}
 
-    def put(index: int, field: FloatArray) -> None:
-        wins = field > best[index]
-        out[index][wins] = structure
-        best[index][wins] = field[wins]
 
+def _put(structure: int, index: int, field: FloatArray, out: LabelArray, best: FloatArray) -> None:
+    wins = field > best[index]
+    out[index][wins] = structure
+    best[index][wins] = field[wins]
+
+
+def _between(stack: Stack, fields: dict[int, FloatArray]) -> Iterator[tuple[int, FloatArray]]:
     for position, field in fields.items():
-        start = int(stack.indices[position])
         if position + 1 in fields:
-            stop = int(stack.indices[position + 1])
+            start, stop = int(stack.indices[position]), int(stack.indices[position + 1])
             for index in range(start + 1, stop):
                 share = (index - start) / (stop - start)
-                put(index, (1 - share) * field + share * fields[position + 1])
-        if not dome:
-            continue
-        for step, neighbour in ((-1, position - 1), (1, position + 1)):
-            if neighbour not in fields:
-                for index, eroded in _rounded_off(stack, structure, position, field, step):
-                    put(index, eroded)
+                yield index, (1 - share) * field + share * fields[position + 1]
+
+
+def _ends(stack: Stack, structure: int, fields: dict[int, FloatArray]) -> Iterator[tuple[int, FloatArray]]:
+    for position, field in fields.items():
+        for step in (-1, 1):
+            if position + step not in fields:
+                yield from _rounded_off(stack, structure, position, field, step)
 
 
 def _rounded_off(
     stack: Stack, structure: int, position: int, field: FloatArray, step: int
-) -> list[tuple[int, FloatArray]]:
+) -> Iterator[tuple[int, FloatArray]]:
     reach = stack.reach_mm(structure, position) + END_MARGIN * stack.spacing_mm[0]
     deepest = float(field.max())
     neighbour = position + step
     known = 0 <= neighbour < len(stack.indices)
     limit = int(stack.indices[neighbour]) if known else (-1 if step < 0 else stack.count)
-    fields = []
     for index in range(int(stack.indices[position]) + step, limit, step):
         away = abs(index - int(stack.indices[position])) * stack.spacing_mm[0] / reach
         if away >= 1:
             break
-        fields.append((index, field - deepest * np.float32(1 - np.sqrt(1 - away**2))))
-    return fields
+        yield index, field - deepest * np.float32(1 - np.sqrt(1 - away**2))

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from types import MappingProxyType
 
 from napari_medmeta.bench.methods.base import Method
 from napari_medmeta.core import InputError
 
-__all__ = ["DEFAULT_METHODS", "available_methods", "build_methods"]
+__all__ = ["available_methods", "build_methods", "missing_methods"]
 
 
 @dataclass(frozen=True)
@@ -48,10 +49,28 @@ def _forest_position(context: _Context) -> Method:
     return Forest(seed=context.seed)
 
 
+def _growcut(context: _Context) -> Method:
+    from napari_medmeta.bench.methods.itk_peers import GrowCut
+
+    return GrowCut()
+
+
+def _contours(context: _Context) -> Method:
+    from napari_medmeta.bench.methods.itk_peers import ContourInterpolation
+
+    return ContourInterpolation()
+
+
 def _vote(context: _Context) -> Method:
     from napari_medmeta.bench.methods.vote import Vote
 
     return Vote((_dome(context), _walker(context), _forest_position(context)))
+
+
+def _vote_all(context: _Context) -> Method:
+    from napari_medmeta.bench.methods.vote import Vote
+
+    return Vote((_walker(context), _forest_position(context), _growcut(context), _dome(context)), name="vote-growcut")
 
 
 def _engine(context: _Context) -> Method:
@@ -60,25 +79,49 @@ def _engine(context: _Context) -> Method:
     return Engine(device=context.device, seed=context.seed)
 
 
-_BUILDERS: MappingProxyType[str, Callable[[_Context], Method]] = MappingProxyType(
+@dataclass(frozen=True)
+class _Entry:
+    build: Callable[[_Context], Method]
+    needs: str = ""
+    """A distribution of the extra ``peers`` without which it can't run."""
+
+
+_METHODS: Mapping[str, _Entry] = MappingProxyType(
     {
-        "interpolation": _interpolation,
-        "interpolation-dome": _dome,
-        "random-walker": _walker,
-        "forest": _forest,
-        "forest-position": _forest_position,
-        "vote": _vote,
-        "medmeta": _engine,
+        "interpolation": _Entry(_interpolation),
+        "interpolation-dome": _Entry(_dome),
+        "random-walker": _Entry(_walker),
+        "forest": _Entry(_forest),
+        "forest-position": _Entry(_forest_position),
+        "vote": _Entry(_vote),
+        "contours-dome": _Entry(_contours, needs="itk-morphologicalcontourinterpolation"),
+        "growcut": _Entry(_growcut, needs="itk-growcut"),
+        "vote-growcut": _Entry(_vote_all, needs="itk-growcut"),
+        "medmeta": _Entry(_engine),
     }
 )
 
-DEFAULT_METHODS = tuple(_BUILDERS)
-"""What runs when no method is named."""
-
 
 def available_methods() -> tuple[str, ...]:
-    """Return the names of all methods."""
-    return tuple(_BUILDERS)
+    """Return the names of all methods that can run here."""
+    return tuple(name for name in _METHODS if not why_unavailable(name))
+
+
+def why_unavailable(name: str) -> str:
+    """Return why a method can't run here, as a sentence; empty when it can."""
+    needs = _METHODS[name].needs
+    if not needs:
+        return ""
+    try:
+        version(needs)
+    except PackageNotFoundError:
+        return f"{needs} is not installed (pip install 'napari-medmeta[peers]')"
+    return ""
+
+
+def missing_methods() -> dict[str, str]:
+    """Return the methods that can't run here, each with the reason."""
+    return {name: why for name in _METHODS if (why := why_unavailable(name))}
 
 
 def build_methods(names: Sequence[str], *, device: str = "cpu", seed: int = 0) -> tuple[Method, ...]:
@@ -87,10 +130,12 @@ def build_methods(names: Sequence[str], *, device: str = "cpu", seed: int = 0) -
     Raises
     ------
     InputError
-        When a name is unknown.
+        When a name is unknown, or its method needs a package that is not installed.
     """
-    unknown = [n for n in names if n not in _BUILDERS]
-    if unknown:
-        raise InputError(f"There is no method {unknown[0]!r}", expected="one of " + ", ".join(_BUILDERS))
+    for name in names:
+        if name not in _METHODS:
+            raise InputError(f"There is no method {name!r}", expected="one of " + ", ".join(_METHODS))
+        if why_unavailable(name):
+            raise InputError(f"The method {name} cannot run: {why_unavailable(name)}")
     context = _Context(device, seed)
-    return tuple(_BUILDERS[n](context) for n in names)
+    return tuple(_METHODS[n].build(context) for n in names)

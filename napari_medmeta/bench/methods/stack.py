@@ -178,8 +178,11 @@ class Region:
         return np.asarray(fine, dtype=np.float32)
 
 
-def region_of(volume: Volume, support: Support) -> Region:
-    """Cut out the union of the structures' bounds, one ring wider so that background can be seeded."""
+def region_of(volume: Volume, support: Support, *, max_voxels: int = MAX_VOXELS, seeded_ends: bool = False) -> Region:
+    """Cut out the union of the structures' bounds, on a grid of at most ``max_voxels``.
+
+    It is one ring wider in plane, and with ``seeded_ends`` one slice longer at each end, seeded as background.
+    """
     stack = stack_of(volume, support)
     along = np.any([stack.allowed_slices(s) for s in stack.structures], axis=0)
     hit = np.flatnonzero(along)
@@ -188,15 +191,19 @@ def region_of(volume: Volume, support: Support) -> Region:
         slice(max(0, min(b[a].start for b in boxes) - 2), min(n, max(b[a].stop for b in boxes) + 2))
         for a, n in enumerate(stack.labels.shape[1:])
     )
-    box = (slice(int(hit[0]), int(hit[-1]) + 1), rows, columns)
+    longer = int(seeded_ends)
+    box = (slice(max(0, int(hit[0]) - longer), min(stack.count, int(hit[-1]) + 1 + longer)), rows, columns)
     shape = tuple(b.stop - b.start for b in box)
     step = 1
-    while shape[0] * (shape[1] // step) * (shape[2] // step) > MAX_VOXELS:
+    while shape[0] * (shape[1] // step) * (shape[2] // step) > max_voxels:
         step += 1
     image = _coarse(np.moveaxis(volume.array, stack.axis, 0)[box].astype(np.float32), step)
     low, high = np.percentile(image, (0.5, 99.5))
     image = np.clip((image - low) / max(float(high - low), 1e-6), 0, 1)
-    return Region(stack, box, step, image, _seeds(stack, box, step, _as_triple(image.shape)))
+    seeds = _seeds(stack, box, step, _as_triple(image.shape))
+    if seeded_ends:
+        seeds[~along[box[0]]] = 1
+    return Region(stack, box, step, image, seeds)
 
 
 def _coarse(array: FloatArray, step: int) -> FloatArray:
@@ -210,8 +217,8 @@ def _coarse(array: FloatArray, step: int) -> FloatArray:
 
 def _seeds(stack: Stack, box: tuple[slice, slice, slice], step: int, shape: Triple) -> npt.NDArray[np.int32]:
     seeds = np.zeros(shape, dtype=np.int32)
-    # Nothing lies outside of the bound in plane. The ends are only cut off afterwards: seeding background
-    # there would draw every structure short.
+    # Nothing lies outside of the bound in plane. The ends are cut off afterwards, unless asked for: background
+    # seeds there draw a random walk's structures short.
     seeds[:, [0, -1], :] = 1
     seeds[:, :, [0, -1]] = 1
     numbers = np.ones(256, dtype=np.int32)
