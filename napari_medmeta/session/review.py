@@ -59,7 +59,7 @@ def accept_slice(state: State, ref: SliceRef, *, structures: Iterable[int] | Non
     if not labels.any():
         raise MissingExamplesError(f"No {state.names(chosen)} is proposed on {name}", next_step=_NEXT_STEP)
     text = f"accept the {state.names(chosen)} on {name}"
-    parameters: dict[str, Json] = {"axis": ref.axis, "index": ref.index, "structures": sorted(chosen)}
+    parameters: dict[str, Json] = {"axis": ref.axis, "index": ref.index, "structures": [*sorted(chosen)]}
     return _step("accept_slice", text, parameters, _sparse(state, ref, labels))
 
 
