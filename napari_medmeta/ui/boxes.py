@@ -123,7 +123,9 @@ class PaintBox(QWidget):
             "Forget example", "Remove this slice's example; its influence goes entirely", self.forget_wanted.emit
         )
         self._labels = button(
-            "Use a label layer …", "Take the slices painted in another labels layer as examples", self.labels_wanted.emit
+            "Use a label layer …",
+            "Take the slices painted in another labels layer as examples",
+            self.labels_wanted.emit,
         )
         self._lay_out()
 
@@ -174,16 +176,22 @@ class ProposalBox(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._propose = button("Propose now", "Propose the rest of the scan from your examples", self.propose_wanted.emit)
+        self._propose = button(
+            "Propose now", "Propose the rest of the scan from your examples", self.propose_wanted.emit
+        )
         self._automatic = _check("by itself", "Propose whenever you lift the brush", self.automatic_changed.emit)
         self._automatic.setChecked(True)
         self._accept = button("Accept slice", "Take the proposal on this slice over", self.accept_wanted.emit)
         self._accept.setDefault(True)
         self._reject = button(
-            "Reject", "The proposal on this slice is wrong: nothing is here, or you will paint it", self.reject_wanted.emit
+            "Reject",
+            "The proposal on this slice is wrong: nothing is here, or you will paint it",
+            self.reject_wanted.emit,
         )
         self._confident = button(
-            "Accept all above", "Accept every slice whose expected Dice is at least this", self.accept_confident_wanted.emit
+            "Accept all above",
+            "Accept every slice whose expected Dice is at least this",
+            self.accept_confident_wanted.emit,
         )
         self._confidence = QDoubleSpinBox()
         self._confidence.setRange(0.0, 1.0)
@@ -193,7 +201,9 @@ class ProposalBox(QWidget):
         self._confidence.valueChanged.connect(self.confidence_changed)
         self._contour = _check("Outline", "Show the proposal as an outline, or filled", self.contour_changed.emit)
         self._contour.setChecked(True)
-        self._uncertainty = _check("Uncertain places", "Colour what the proposal is not sure of", self.uncertainty_changed.emit)
+        self._uncertainty = _check(
+            "Uncertain places", "Colour what the proposal is not sure of", self.uncertainty_changed.emit
+        )
         self._undo = button("Undo", "", self.undo_wanted.emit)
         self._redo = button("Redo", "", self.redo_wanted.emit)
         self._lay_out()

@@ -162,7 +162,7 @@ class Controller:
                 structure.id,
                 structure.name,
                 structure.colour,
-                str(number) if number <= STRUCTURE_KEYS else "",
+                number if number <= STRUCTURE_KEYS else None,
                 structure.locked,
                 self.session.voxel_count(structure.id) * per_voxel,
                 expected.get(structure.id),

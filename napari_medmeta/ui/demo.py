@@ -47,7 +47,9 @@ def open_demo(viewer: napari.viewer.Viewer) -> MedmetaPanel:
     return panel
 
 
-def _shown_truth(phantom: Phantom, labels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+def _shown_truth(
+    phantom: Phantom, labels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
+) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
     table = np.zeros(256, dtype=np.uint8)
     numbers = {name: number for number, name in phantom.names.items()}
     for new, name in enumerate(SHOWN, start=1):

@@ -13,7 +13,17 @@ from enum import StrEnum
 from napari.settings import get_settings
 from napari.utils.key_bindings import coerce_keybinding
 
-__all__ = ["KEYS", "STRUCTURE_KEYS", "Act", "Key", "chosen_keys", "collisions", "napari_keys", "settings_name", "with_keys"]
+__all__ = [
+    "KEYS",
+    "STRUCTURE_KEYS",
+    "Act",
+    "Key",
+    "chosen_keys",
+    "collisions",
+    "napari_keys",
+    "settings_name",
+    "with_keys",
+]
 
 STRUCTURE_KEYS = 9
 """Structures 1 to 9 have a number key."""

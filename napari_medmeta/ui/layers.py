@@ -27,6 +27,7 @@ from napari_medmeta.core import (
     Triple,
     label_slice,
 )
+from napari_medmeta.ui.orientation import Compass
 from napari_medmeta.ui.overlay import Chores, LazyArray
 from napari_medmeta.ui.scan import METADATA_KEY, Scan
 from napari_medmeta.ui.strokes import Edit, edits_of
@@ -37,9 +38,12 @@ BACKGROUND_STROKE = UNLABELLED
 """Value on screen of a stroke that says "background": 0 would look as if nothing had been said."""
 
 BACKGROUND_STROKE_COLOUR = (0.85, 0.85, 0.85, 0.6)
+PLACING = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
 PAINTING_MODES = ("paint", "erase", "fill")
 SEGMENTATION_OPACITY = 0.55
-CONTOUR_WIDTH = 2
+FINE_PIXELS = 300
+"""On a slice with more pixels across than this, an outline of one pixel is too thin to see."""
+
 CONTOUR_OPACITY = 1.0
 FILL_OPACITY = 0.4
 CLICK_TOLERANCE_PX = 3
@@ -115,6 +119,8 @@ class CaseLayers:
         self._stroking = False
         self._click_tool = False
         self._as_contour = True
+        self._outline = 2 if sorted(self._shape)[1] > FINE_PIXELS else 1
+        self._compass = Compass(viewer, scan.grid.working)
         self._colours: tuple[tuple[int, str], ...] | None = None
         self._overlay_shown = True
         self.closed = False
@@ -251,6 +257,7 @@ class CaseLayers:
             return
         self.closed = True
         self._disconnect()
+        self._compass.clear()
         ours = [self.proposal, self.uncertainty, None if keep_segmentation else self.segmentation]
         for layer in ours:
             if layer is not None and layer in self._viewer.layers:
@@ -261,7 +268,7 @@ class CaseLayers:
     def _add_segmentation(self) -> Labels:
         layer = Labels(
             self._array,
-            name=f"{self._scan.name} segmentation",
+            name="Segmentation",
             opacity=SEGMENTATION_OPACITY,
             metadata={METADATA_KEY: self._scan},
             **self._place,
@@ -277,7 +284,7 @@ class CaseLayers:
     def _add_proposal(self) -> Labels:
         layer = Labels(
             self._proposed.array,
-            name=f"{self._scan.name} proposal",
+            name="Proposal",
             metadata={METADATA_KEY: self._scan},
             **self._place,
         )
@@ -288,7 +295,7 @@ class CaseLayers:
     def _add_uncertainty(self) -> Image:
         layer = Image(
             self._uncertain.array,
-            name=f"{self._scan.name} uncertainty",
+            name="Uncertainty",
             colormap="magenta",
             blending="additive",
             opacity=0.7,
@@ -316,7 +323,7 @@ class CaseLayers:
 
     def _style_proposal(self, ref: SliceRef) -> None:
         hint = self._shown.is_hint(ref)
-        contour = CONTOUR_WIDTH if self._as_contour and not hint else 0
+        contour = self._outline if self._as_contour and not hint else 0
         opacity = HINT_OPACITY if hint else CONTOUR_OPACITY if self._as_contour else FILL_OPACITY
         if self.proposal.contour != contour:
             self.proposal.contour = contour
@@ -362,6 +369,7 @@ class CaseLayers:
         if self.closed or self._viewer.dims.ndim < 3:
             return
         ref = self.current()
+        self._compass.show(ref)
         if ref != self._ref:
             self._ref = ref
             self._draw_overlays(ref)
@@ -494,7 +502,7 @@ class CaseLayers:
 
 
 def _placement_of(layer: Layer) -> dict[str, Any]:
-    return {name: getattr(layer, name) for name in ("scale", "translate", "rotate", "shear", "affine", "units")}
+    return {name: getattr(layer, name) for name in PLACING}
 
 
 def _redraw(layer: Layer) -> None:

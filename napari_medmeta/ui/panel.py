@@ -36,6 +36,8 @@ __all__ = ["MedmetaPanel"]
 
 MARGIN = 8
 PANEL_WIDTH = 340
+RETRY_STORAGE_MS = 5000
+"""A full disk is usually emptied within minutes; trying this often costs nothing."""
 
 
 class MedmetaPanel(QWidget):
@@ -79,6 +81,9 @@ class MedmetaPanel(QWidget):
         self._timer.setInterval(0)
         self._timer.timeout.connect(self._do_chore)
         self._chores = Chores(self._timer.start)
+        self._retry = QTimer(self)
+        self._retry.setInterval(RETRY_STORAGE_MS)
+        self._retry.timeout.connect(self._retry_storage)
         self._build()
         self._wire()
         viewer.layers.events.inserted.connect(self._layers_changed)
@@ -105,7 +110,8 @@ class MedmetaPanel(QWidget):
             self._viewer, layer, scan=scan, session=opened.session, runner=worker, chores=self._chores, defer=_soon
         )
         self._prepare(self.case)
-        self._footer.set_message(" ".join(n for n in (opened.note, *scan.notes) if n))
+        notes = (opened.note, opened.session.opening_note, opened.session.storage_problem, *scan.notes)
+        self._footer.set_message(" ".join(note for note in notes if note))
         self._list_scans()
         self._refresh()
         self.case_changed.emit()
@@ -131,6 +137,7 @@ class MedmetaPanel(QWidget):
         viewer.layers.events.removed.disconnect(self._layers_changed)
         self.close_case()
         self._timer.stop()
+        self._retry.stop()
         if self._window is not None:
             self._window.removeEventFilter(self)
             self._window = None
@@ -228,6 +235,7 @@ class MedmetaPanel(QWidget):
             reject=key[Act.REJECT_SLICE],
             uncertainty=key[Act.UNCERTAINTY],
         )
+        self._table.key_prefix = key[Act.STRUCTURE][:-1]
         self._paint_box.name_key(key[Act.CLICK_TOOL], complete=key[Act.MARK_COMPLETE])
         help_key = QShortcut(QKeySequence(self._keys[Act.HELP]), self)
         help_key.setContext(Qt.ShortcutContext.WindowShortcut)
@@ -368,12 +376,19 @@ class MedmetaPanel(QWidget):
 
     def _storage_failed(self, text: str) -> None:
         self._footer.set_message(text, is_error=True)
-        show_warning(text)
+        if not self._retry.isActive():
+            show_warning(text)
+            self._retry.start()
+
+    def _retry_storage(self) -> None:
+        if self.case is None or self.case.controller.session.retry_storage():
+            self._retry.stop()
+            self._footer.set_message("The session is on disk again.")
 
     def _worked(self, work: Work) -> None:
         self._work_line.set_work(work.stage, work.fraction)
         if work.device:
-            self._footer.set_machine(f"Runs on {work.device} · about {work.memory_bytes / 1e9:.1f} GB for this scan")
+            self._footer.set_machine(f"Runs on {work.device} · about {_readable(work.memory_bytes)} for this scan")
 
     def _scan_removed(self) -> None:
         self.close_case()
@@ -420,7 +435,9 @@ class MedmetaPanel(QWidget):
         if self.case is not None:
             controller = self.case.controller
             self._strip.set_value(controller.strip())
-            self._proposal_box.set_open(controller.is_proposed(controller.focus), controller.session.proposal is not None)
+            self._proposal_box.set_open(
+                controller.is_proposed(controller.focus), controller.session.proposal is not None
+            )
 
     def _list_scans(self) -> None:
         scans = self._scans()
@@ -506,6 +523,10 @@ def _make_segmenter(device: str) -> Engine:
     from napari_medmeta.engine import Segmenter
 
     return Segmenter(device=device)
+
+
+def _readable(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{max(1, round(count / 1e6))} MB"
 
 
 def _soon(call: Callable[[], None]) -> None:

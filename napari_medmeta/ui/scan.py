@@ -11,6 +11,7 @@ import numpy as np
 from napari.layers import Image, Labels, Layer
 
 from napari_medmeta.core import Geometry, GridMap, LabelArray, Modality, UnsupportedImageError, Volume
+from napari_medmeta.ui.orientation import plane_name
 from napari_medmeta.ui.windowing import limits_for
 
 __all__ = [
@@ -103,6 +104,7 @@ def placement(geometry: Geometry) -> dict[str, Any]:
         "scale": geometry.spacing_mm,
         "translate": tuple(float(v) for v in translate),
         "units": (UNIT,) * 3,
+        "axis_labels": tuple(plane_name(geometry, axis).lower() for axis in range(3)),
     }
 
 
@@ -151,7 +153,8 @@ def geometry_of(layer: Image | Labels) -> Geometry:
 def _require_volume(layer: Image) -> None:
     if getattr(layer, "multiscale", False):
         raise UnsupportedImageError(
-            f"“{layer.name}” is stored at several resolutions", expected="one 3D volume",
+            f"“{layer.name}” is stored at several resolutions",
+            expected="one 3D volume",
             next_step="Open one resolution of it as its own layer",
         )
     if getattr(layer, "rgb", False):

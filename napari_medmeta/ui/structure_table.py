@@ -50,12 +50,12 @@ VISIBLE_ROWS = 5
 
 @dataclass(frozen=True, slots=True)
 class StructureRow:
-    """What one row shows; ``expected_dice`` is None until there is a proposal."""
+    """What one row shows; ``number`` is that of its key, ``expected_dice`` None until there is a proposal."""
 
     id: int
     name: str
     colour: str
-    key: str = ""
+    number: int | None = None
     locked: bool = False
     volume_ml: float = 0.0
     expected_dice: float | None = None
@@ -73,6 +73,7 @@ class StructureTable(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        self.key_prefix = ""
         self._rows: tuple[StructureRow, ...] = ()
         self._table = self._make_table()
         self._entry = QLineEdit()
@@ -159,11 +160,14 @@ class StructureTable(QWidget):
         volume = _item(f"{row.volume_ml:.1f}", editable=False, right=True)
         volume.setToolTip(HEADER_TIPS[VOLUME])
         items = {
-            COLOUR: colour, NAME: _item(row.name, editable=not row.locked), KEY: _item(row.key, editable=False),
+            COLOUR: colour, NAME: _item(row.name, editable=not row.locked), KEY: _item(self._key_of(row), editable=False),
             LOCK: lock, VOLUME: volume, DICE: dice,
         }  # fmt: skip
         for column, item in items.items():
             self._table.setItem(number, column, item)
+
+    def _key_of(self, row: StructureRow) -> str:
+        return "" if row.number is None else f"{self.key_prefix}{row.number}"
 
     def _choose_row(self, active: int | None) -> None:
         for number, row in enumerate(self._rows):

@@ -20,7 +20,18 @@ from napari_medmeta.core import Cancelled, CancelToken, MedmetaError, Proposal, 
 from napari_medmeta.core.errors import VolumeTooLargeError
 from napari_medmeta.session.engine import Segmenting
 
-__all__ = ["Engine", "EngineWorker", "Failed", "Idle", "JobEvent", "Progressed", "Proposed", "Ready", "Runner", "Started"]
+__all__ = [
+    "Engine",
+    "EngineWorker",
+    "Failed",
+    "Idle",
+    "JobEvent",
+    "Progressed",
+    "Proposed",
+    "Ready",
+    "Runner",
+    "Started",
+]
 
 LOGGER = logging.getLogger(__name__)
 

@@ -1,0 +1,77 @@
+"""Which way the patient lies on screen, as letters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from napari.components import ViewerModel
+
+from napari_medmeta.core import Geometry, SliceRef
+
+__all__ = ["PLANES", "Compass", "orientation_text", "plane_name"]
+
+OPPOSITE = {"R": "L", "L": "R", "A": "P", "P": "A", "I": "S", "S": "I"}
+PLANES = {"I": "Axial", "S": "Axial", "A": "Coronal", "P": "Coronal", "L": "Sagittal", "R": "Sagittal"}
+
+
+def plane_name(geometry: Geometry, axis: int) -> str:
+    """Return the radiological name of the slices along an array axis."""
+    return PLANES[geometry.axis_codes[axis]]
+
+
+def orientation_text(geometry: Geometry, ref: SliceRef, *, rows: tuple[int, bool], columns: tuple[int, bool]) -> str:
+    """Return one line such as "Axial 22 of 64   top A, left R".
+
+    Parameters
+    ----------
+    rows, columns
+        The array axis that runs down the screen and the one that runs across it, each with whether its
+        index grows downwards or to the right.
+    """
+    codes = geometry.axis_codes
+    top = _start(codes[rows[0]], forwards=rows[1])
+    left = _start(codes[columns[0]], forwards=columns[1])
+    count = geometry.shape[ref.axis]
+    return f"{plane_name(geometry, ref.axis)} {ref.index + 1} of {count}    ↑ {top}    ← {left}"
+
+
+class Compass:
+    """Write the orientation into a corner of the canvas, unless something else uses that text."""
+
+    def __init__(self, viewer: ViewerModel, geometry: Geometry) -> None:
+        self._viewer, self._geometry = viewer, geometry
+        self._written = ""
+
+    def show(self, ref: SliceRef) -> None:
+        """Tell how the slice ``ref`` lies on screen."""
+        overlay = self._viewer.text_overlay
+        if overlay.text not in ("", self._written):
+            return
+        self._written = self._text(ref)
+        overlay.text = self._written
+        overlay.visible = bool(self._written)
+
+    def clear(self) -> None:
+        """Take our text away."""
+        overlay = self._viewer.text_overlay
+        if self._written and overlay.text == self._written:
+            overlay.text, overlay.visible = "", False
+        self._written = ""
+
+    def _text(self, ref: SliceRef) -> str:
+        dims = self._viewer.dims
+        if dims.ndisplay != 2:
+            return ""
+        extra = dims.ndim - 3
+        shown: Sequence[int] = [d - extra for d in dims.displayed]
+        down, right = getattr(self._viewer.camera, "orientation2d", ("down", "right"))
+        return orientation_text(
+            self._geometry,
+            ref,
+            rows=(shown[0], str(down) == "down"),
+            columns=(shown[1], str(right) == "right"),
+        )
+
+
+def _start(code: str, *, forwards: bool) -> str:
+    return OPPOSITE[code] if forwards else code
