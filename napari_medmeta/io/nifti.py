@@ -155,7 +155,7 @@ def _dtype(raw: Any) -> np.dtype[Any]:
         )
     try:
         dtype: np.dtype[Any] = np.dtype(raw.get_data_dtype())
-    except HeaderDataError as error:
+    except (HeaderDataError, KeyError) as error:
         raise _damaged(f"it names the unknown voxel type {code}") from error
     if dtype.kind not in "iuf" or dtype.itemsize > 8:
         raise UnsupportedImageError(f"The voxels are of the type {dtype}", expected="one real number in each voxel")

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 import re
+import struct
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pydicom
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_file_meta_info
 from pydicom.uid import UID
 
@@ -77,6 +78,12 @@ GROUP_SEQUENCES = (
 )
 """Functional groups (PS3.3 C.7.6.16) that hold what a classic header holds at its top."""
 
+PARSE_ERRORS = (
+    InvalidDicomError, BytesLengthException, struct.error, EOFError, ValueError, TypeError, AttributeError, KeyError,
+    IndexError, OSError, NotImplementedError, OverflowError, RecursionError,
+)  # fmt: skip
+"""What pydicom lets through when a header is damaged; it has no common class for it."""
+
 TAGS = [
     "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "Modality", "SeriesDescription", "ImageType",
     "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation",
@@ -126,13 +133,6 @@ def read_header(path: Path) -> Dataset:
         raise damaged(path) from error
 
 
-PARSE_ERRORS = (
-    InvalidDicomError, EOFError, ValueError, TypeError, AttributeError, KeyError, IndexError, OSError,
-    NotImplementedError, OverflowError, RecursionError, MemoryError,
-)  # fmt: skip
-"""What pydicom lets through when a header is damaged; it has no common class for it."""
-
-
 def damaged(path: Path, what: str = "") -> UnreadableFileError:
     """Return the error for a DICOM file that contradicts itself."""
     return UnreadableFileError(
@@ -167,7 +167,7 @@ def _image_file(header: Dataset, path: Path) -> ImageFile:
         raise NotAnImage(
             f"{path.name} is {NOT_SCANS[modality]} ({modality}), not a scan", next_step="Choose the scan it belongs to"
         )
-    if ("Rows" not in header or "Columns" not in header) and "Image" not in UID(_word(header, "SOPClassUID")).name:
+    if ("Rows" not in header or "Columns" not in header) and _is_known_other(_word(header, "SOPClassUID")):
         raise NotAnImage(f"{path.name} is a DICOM object without an image", next_step="Choose a folder with a scan")
     allocated = _whole(header, "BitsAllocated", path)
     stored = _whole(header, "BitsStored", path, default=allocated)
@@ -192,11 +192,19 @@ def _image_file(header: Dataset, path: Path) -> ImageFile:
     return file
 
 
+def _is_known_other(sop_class: str) -> bool:
+    """Whether the standard knows this kind of object and it is no image; a cut-off slice has no such kind."""
+    name = UID(sop_class).name
+    return name not in ("", sop_class) and "Image" not in name
+
+
 def _check(file: ImageFile, path: Path, *, high_bit: int) -> None:
     if not (1 <= file.rows <= MATRIX_LIMIT and 1 <= file.columns <= MATRIX_LIMIT and 1 <= file.frames <= FRAMES_LIMIT):
         raise damaged(path, f"it gives a size of {file.columns} x {file.rows} x {file.frames} pixels")
     if not file.series_uid or not file.transfer_syntax:
         raise damaged(path, "it does not say to which series it belongs or how its pixels are stored")
+    if file.bits_allocated not in (1, 8, 16, 32, 64):
+        raise damaged(path, f"it gives {file.bits_allocated} bits a pixel")
     if not 1 <= file.bits_stored <= file.bits_allocated:
         raise damaged(path, f"{file.bits_stored} bits a pixel cannot be stored in {file.bits_allocated}")
     if high_bit != file.bits_stored - 1:  # PS3.5, 8.1.1
