@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["add_parser", "has_display", "run"]
 
+OPEN_DEMO = "napari-medmeta.demo"
+"""The manifest's command that opens the scan with painted slices in a viewer."""
+SYSTEM_PACKAGES = "sudo apt-get install libegl1 libgl1 libxcb-cursor0 libxkbcommon-x11-0 libdbus-1-3"
 FEWEST_SLICES = 2
 """A slice half-way between two painted ones is shown."""
 
@@ -95,10 +98,17 @@ def _show_in_napari() -> int:
     if not _qt_starts():
         print(
             "\nThere is a display, but the window toolkit does not start on it. On Debian and Ubuntu this may help:\n"
-            "    sudo apt-get install libegl1 libgl1 libxcb-cursor0 libxkbcommon-x11-0 libdbus-1-3",
+            f"    {SYSTEM_PACKAGES}",
             file=sys.stderr,
         )
         return 0
+    import napari
+    from npe2 import PluginManager
+
+    print("\nOpening napari with the same torso: correct a slice with the brush, accept others with A.", flush=True)
+    # Through the manifest, as every window of ours is opened: the command line imports no GUI code of ours.
+    PluginManager.instance().commands.execute(OPEN_DEMO, args=(napari.Viewer(),))
+    napari.run()
     return 0
 
 
