@@ -95,7 +95,8 @@ class RunStore:
         line = json.dumps(_to_json(run), ensure_ascii=False)
         with self.path.open("a", encoding="utf-8") as file:
             file.write(("" if _ends_with_newline(self.path) else "\n") + line + "\n")
-        self._runs[run.key] = run
+        # As it reads back, rounded: a resumed benchmark must not differ from one that never stopped.
+        self._runs[run.key] = _from_json(json.loads(line))
 
     def wanted(self, keys: Iterable[RunKey]) -> tuple[Run, ...]:
         """Return the runs with these keys that are finished, in the order of their keys."""

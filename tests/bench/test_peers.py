@@ -1,0 +1,150 @@
+"""Peers on shapes whose right answer is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from napari_medmeta.bench.methods import available_methods, build_methods, missing_methods, registry
+from napari_medmeta.bench.methods.interpolation import SignedDistance, signed_distance_mm
+from napari_medmeta.bench.methods.stack import stack_of
+from napari_medmeta.bench.methods.vote import majority
+from napari_medmeta.bench.protocol import make_task
+from napari_medmeta.bench.scores import dice_by_structure, mean_of
+from napari_medmeta.core import (
+    Geometry,
+    InputError,
+    LabelArray,
+    MissingExamplesError,
+    Support,
+    Volume,
+    support_from_labels,
+)
+from napari_medmeta.core.phantoms import simple_blobs
+
+PEERS = [name for name in available_methods() if name != "medmeta"]
+
+
+def cone(slices: int = 13) -> tuple[Volume, LabelArray]:
+    """A disc whose radius grows by half a voxel a slice, of 2 mm slices."""
+    geometry = Geometry.from_parts((slices, 40, 40), spacing_mm=(2.0, 1.0, 1.0))
+    i, j, k = np.indices((slices, 40, 40))
+    truth = ((np.hypot(j - 20, k - 20) <= 6 + i / 2) & (i > 0) & (i < slices - 1)).astype(np.uint8)
+    return Volume(truth.astype(np.float32) * 100, geometry), truth
+
+
+def test_signed_distance_is_half_a_voxel_on_both_sides_of_the_edge():
+    mask = np.array([[False, True, True, True, False]])
+    assert signed_distance_mm(mask, (2.0, 2.0)).tolist() == [[-1.0, 1.0, 3.0, 1.0, -1.0]]
+
+
+def test_interpolation_fills_a_cone_between_the_painted_slices():
+    volume, truth = cone()
+    task = make_task(truth, volume.geometry, k=3)
+    labels = SignedDistance().segment(volume, task.support)
+    between = slice(task.painted[0], task.painted[-1] + 1)
+    assert np.mean(labels[between] == truth[between]) > 0.99
+
+
+def test_interpolation_proposes_nothing_beyond_the_ends():
+    volume, truth = cone()
+    task = make_task(truth, volume.geometry, k=3)
+    labels = SignedDistance().segment(volume, task.support)
+    assert not labels[: task.painted[0]].any()
+    assert not labels[task.painted[-1] + 1 :].any()
+
+
+def test_a_dome_goes_on_beyond_the_ends_and_gets_smaller():
+    volume, truth = cone()
+    task = make_task(truth, volume.geometry, k=3)
+    area = SignedDistance(dome=True).segment(volume, task.support).sum(axis=(1, 2))
+    last = task.painted[-1]
+    assert 0 < area[last + 1] < area[last]
+
+
+def test_a_dome_stops_before_a_slice_painted_without_the_structure():
+    volume, truth = cone()
+    truth[9:] = 0
+    labels = np.full(truth.shape, 255, dtype=np.uint8)
+    labels[[4, 8, 9]] = truth[[4, 8, 9]]
+    support = support_from_labels(labels, axis=0, slices=(9,))
+    assert not SignedDistance(dome=True).segment(volume, support)[9:].any()
+
+
+def test_a_structure_is_bounded_by_half_the_distance_of_the_examples():
+    volume, truth = cone(slices=25)
+    task = make_task(truth, volume.geometry, k=3)
+    allowed = np.flatnonzero(stack_of(volume, task.support).allowed_slices(1))
+    half = (task.painted[1] - task.painted[0]) / 2
+    assert allowed[0] == np.ceil(task.painted[0] - half)
+    assert allowed[-1] == np.floor(task.painted[-1] + half)
+
+
+def test_a_peer_without_a_complete_slice_asks_for_one():
+    volume, _ = cone()
+    with pytest.raises(MissingExamplesError):
+        SignedDistance().segment(volume, Support(volume.geometry.shape))
+
+
+def test_the_vote_takes_the_most_frequent_label():
+    answers = [np.array([1, 1, 0], np.uint8), np.array([2, 1, 0], np.uint8), np.array([2, 0, 3], np.uint8)]
+    assert majority(answers).tolist() == [2, 1, 0]
+
+
+def test_the_first_member_decides_between_equals():
+    answers = [np.array([1], np.uint8), np.array([2], np.uint8), np.array([3], np.uint8)]
+    assert majority(answers).tolist() == [1]
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_every_peer_solves_an_easy_scan_and_keeps_the_painted_slices(name):
+    phantom = simple_blobs(shape=(16, 40, 40), spacing_mm=(3.0, 1.0, 1.0), noise=4.0)
+    task = make_task(phantom.labels, phantom.volume.geometry, k=5)
+    (method,) = build_methods([name])
+    labels = method.segment(phantom.volume, task.support)
+    score = mean_of(dice_by_structure(labels, task))
+    assert score is not None
+    assert score > (0.45 if name == "interpolation" else 0.75)
+    for index in task.painted:
+        assert np.array_equal(labels[index], task.truth[index])
+
+
+@pytest.mark.parametrize("name", ["random-walker", "forest-position", "growcut"])
+@pytest.mark.parametrize("axis", [1, 2])
+def test_a_peer_works_along_any_axis(name, axis):
+    if name not in available_methods():
+        pytest.skip(missing_methods()[name])
+    phantom = simple_blobs(shape=(16, 40, 40), spacing_mm=(3.0, 1.0, 1.0), noise=4.0)
+    array = np.moveaxis(phantom.volume.array, 0, axis)
+    spacing = tuple(3.0 if a == axis else 1.0 for a in range(3))
+    volume = Volume(array, Geometry.from_parts(array.shape, spacing_mm=spacing))
+    task = make_task(np.moveaxis(phantom.labels, 0, axis), volume.geometry, k=5)
+    (method,) = build_methods([name])
+    score = mean_of(dice_by_structure(method.segment(volume, task.support), task))
+    assert score is not None
+    assert score > 0.75
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_every_peer_answers_the_same_twice(name):
+    phantom = simple_blobs(shape=(12, 32, 32))
+    task = make_task(phantom.labels, phantom.volume.geometry, k=3)
+    (method,) = build_methods([name])
+    first = method.segment(phantom.volume, task.support)
+    assert np.array_equal(first, method.segment(phantom.volume, task.support))
+
+
+def test_an_unknown_method_is_refused_with_the_names_there_are():
+    with pytest.raises(InputError, match=r"no method 'magic'.*random-walker"):
+        build_methods(["magic"])
+
+
+def test_a_method_whose_package_is_missing_is_left_out_and_says_why(monkeypatch):
+    def absent(name: str) -> str:
+        raise registry.PackageNotFoundError(name)
+
+    monkeypatch.setattr(registry, "version", absent)
+    assert "growcut" not in available_methods()
+    assert "napari-medmeta[peers]" in missing_methods()["growcut"]
+    with pytest.raises(InputError, match="not installed"):
+        build_methods(["growcut"])
