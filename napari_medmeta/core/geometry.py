@@ -204,7 +204,7 @@ class Geometry:
         spacing[through] *= abs(normal @ direction[:, through])
         local = self.to_world(self._corners()) @ axes
         low = local.min(axis=0)
-        count = np.floor((local.max(axis=0) - low) / spacing + 1 + 1e-6).astype(int)
+        count = np.ceil((local.max(axis=0) - low) / spacing - 1e-6).astype(int) + 1
         i, j, k = (int(n) for n in count)
         return Geometry.from_parts((i, j, k), spacing_mm=spacing.tolist(), origin_mm=axes @ low, direction=axes)
 
