@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -168,7 +168,7 @@ def verify_payload(layout: Layout) -> None:
         refuse_leftover(handle, path=layout.data)
 
 
-def _verify_compressed(handle: IO[bytes], layout: Layout) -> None:
+def _verify_compressed(handle: BinaryIO, layout: Layout) -> None:
     # 32 + MAX_WBITS: zlib (MetaImage) and gzip (NRRD) streams are both recognised, checksums compared.
     unpacker = zlib.decompressobj(32 + zlib.MAX_WBITS)
     count = packed = 0
@@ -200,7 +200,7 @@ def _unpacked(unpacker: Any, chunk: bytes, *, path: Path) -> bytes:
         raise truncated(path) from error
 
 
-def _nrrd_fields(handle: IO[bytes], *, path: Path) -> dict[str, str]:
+def _nrrd_fields(handle: BinaryIO, *, path: Path) -> dict[str, str]:
     fields: dict[str, str] = {}
     for line in _lines(handle, path=path, limit=HEADER_LIMIT):
         if not line:
@@ -247,7 +247,7 @@ def _nrrd_type(fields: Mapping[str, str], *, path: Path) -> np.dtype[Any]:
     return np.dtype(code)
 
 
-def _meta_fields(handle: IO[bytes], *, path: Path) -> dict[str, str]:
+def _meta_fields(handle: BinaryIO, *, path: Path) -> dict[str, str]:
     fields: dict[str, str] = {}
     for line in _lines(handle, path=path, limit=META_LINE_LIMIT):
         key, separator, value = (part.strip() for part in line.partition("="))
@@ -314,7 +314,7 @@ def _beside(path: Path, name: str) -> Path:
     return data
 
 
-def _lines(handle: IO[bytes], *, path: Path, limit: int) -> Iterator[str]:
+def _lines(handle: BinaryIO, *, path: Path, limit: int) -> Iterator[str]:
     total = 0
     while total < HEADER_LIMIT:
         line = handle.readline(limit + 1)

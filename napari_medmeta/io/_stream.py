@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import gzip
+import io
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, cast
+from typing import BinaryIO, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +22,7 @@ CHUNK_BYTES = 1 << 20
 
 
 @contextmanager
-def open_plain(path: Path) -> Iterator[IO[bytes]]:
+def open_plain(path: Path) -> Iterator[BinaryIO]:
     """Open a file's own bytes. Failures inside become errors with a sentence.
 
     Raises
@@ -32,7 +33,7 @@ def open_plain(path: Path) -> Iterator[IO[bytes]]:
         When the system refuses to read it.
     """
     try:
-        with path.open("rb") as handle:
+        with BoundedFile(path) as handle:
             yield handle
     except MedmetaError:
         raise
@@ -47,7 +48,7 @@ def open_plain(path: Path) -> Iterator[IO[bytes]]:
 
 
 @contextmanager
-def open_stream(path: Path) -> Iterator[IO[bytes]]:
+def open_stream(path: Path) -> Iterator[BinaryIO]:
     """Open a file and see through gzip; errors as `open_plain`, and `UnreadableFileError` for damaged gzip."""
     with open_plain(path) as plain:
         compressed = plain.read(2) == GZIP_MAGIC
@@ -57,9 +58,26 @@ def open_stream(path: Path) -> Iterator[IO[bytes]]:
             return
         try:
             with gzip.GzipFile(fileobj=plain, mode="rb") as unpacked:
-                yield cast(IO[bytes], unpacked)
+                yield cast(BinaryIO, unpacked)
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise truncated(path) from error
+
+
+class BoundedFile(io.BufferedReader):
+    """A file of which no read takes more memory than the file has bytes left.
+
+    Python takes the memory first, whatever length a damaged header asks for.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(io.FileIO(path, "rb"))
+        self._bytes = path.stat().st_size
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Return at most ``size`` of the bytes left."""
+        if size is not None and size > CHUNK_BYTES:
+            size = min(size, max(0, self._bytes - self.tell()))
+        return super().read(size)
 
 
 def truncated(path: Path) -> UnreadableFileError:
@@ -71,7 +89,7 @@ def truncated(path: Path) -> UnreadableFileError:
     )
 
 
-def skip(handle: IO[bytes], count: int, *, path: Path) -> None:
+def skip(handle: BinaryIO, count: int, *, path: Path) -> None:
     """Read ``count`` bytes away, in small steps (a compressed file cannot seek)."""
     while count > 0:
         got = len(handle.read(min(count, CHUNK_BYTES)))
@@ -80,7 +98,7 @@ def skip(handle: IO[bytes], count: int, *, path: Path) -> None:
         count -= got
 
 
-def fill_from(handle: IO[bytes], array: npt.NDArray[np.generic], *, path: Path) -> None:
+def fill_from(handle: BinaryIO, array: npt.NDArray[np.generic], *, path: Path) -> None:
     """Fill a C-contiguous ``array`` with the next bytes of the file."""
     view = array.reshape(-1).view(np.uint8)
     filled = 0
@@ -92,7 +110,7 @@ def fill_from(handle: IO[bytes], array: npt.NDArray[np.generic], *, path: Path) 
         filled += len(chunk)
 
 
-def refuse_leftover(handle: IO[bytes], *, path: Path) -> None:
+def refuse_leftover(handle: BinaryIO, *, path: Path) -> None:
     """Raise `UnreadableFileError` when more than zero padding follows the voxels.
 
     Then the header gives a smaller size than was written, and the voxels read are shuffled. Reading on

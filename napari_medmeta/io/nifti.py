@@ -12,7 +12,7 @@ import gzip
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -96,7 +96,7 @@ def _bytes_per_voxel(header: NiftiHeader) -> int:
     return header.dtype.itemsize + (0 if kept else 4)
 
 
-def _header(handle: IO[bytes], *, path: Path) -> tuple[NiftiHeader, int]:
+def _header(handle: BinaryIO, *, path: Path) -> tuple[NiftiHeader, int]:
     raw = _parse(handle, path=path)
     shape = _shape(raw)
     dtype = _dtype(raw)
@@ -107,7 +107,7 @@ def _header(handle: IO[bytes], *, path: Path) -> tuple[NiftiHeader, int]:
     return header, int(raw["sizeof_hdr"])
 
 
-def _parse(handle: IO[bytes], *, path: Path) -> Any:
+def _parse(handle: BinaryIO, *, path: Path) -> Any:
     first = handle.read(4)
     for order in ("<", ">"):
         size = int(np.frombuffer(first, f"{order}i4")[0]) if len(first) == 4 else 0

@@ -11,12 +11,12 @@ import re
 import struct
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pydicom
 from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
-from pydicom.filereader import read_file_meta_info
+from pydicom.filereader import read_dataset
 from pydicom.uid import UID
 
 from napari_medmeta.core.errors import MedmetaError, UnreadableFileError, UnsupportedImageError
@@ -122,7 +122,7 @@ def read_header(path: Path) -> Dataset:
     """
     try:
         with open_plain(path) as handle:
-            if read_file_meta_info(path).get("TransferSyntaxUID") == DEFLATED:  # unpacked without a bound
+            if _transfer_syntax(handle, path) == DEFLATED:  # pydicom would unpack it without a bound
                 raise UnsupportedImageError(
                     f"{path.name} is compressed as a whole (deflated)", next_step="Export the series uncompressed"
                 )
@@ -131,6 +131,16 @@ def read_header(path: Path) -> Dataset:
         raise
     except PARSE_ERRORS as error:
         raise damaged(path) from error
+
+
+def _transfer_syntax(handle: BinaryIO, path: Path) -> str:
+    """Read the group 2 elements, which are always explicit little endian, and go back to the start."""
+    if not is_dicom(path):
+        raise damaged(path, "it lacks DICOM's mark")
+    handle.seek(PREAMBLE_BYTES + 4)
+    meta = read_dataset(handle, False, True, stop_when=lambda tag, *_: tag.group != 2)
+    handle.seek(0)
+    return _word(meta, "TransferSyntaxUID")
 
 
 def damaged(path: Path, what: str = "") -> UnreadableFileError:

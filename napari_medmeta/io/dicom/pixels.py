@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, SecondaryCaptureImageStorage
 
 from napari_medmeta.core.errors import MedmetaError, UnreadableFileError, UnsupportedImageError
-from napari_medmeta.io._stream import truncated
+from napari_medmeta.io._stream import open_plain, truncated
 from napari_medmeta.io._untyped import sitk
 from napari_medmeta.io.dicom.frames import Frame, ImageFile
 from napari_medmeta.io.dicom.headers import PARSE_ERRORS, damaged
@@ -90,7 +90,8 @@ def _file_values(frame: Frame) -> npt.NDArray[Any]:
     """Return (frames, rows, columns) of one file."""
     file = frame.file
     try:
-        data = pydicom.dcmread(file.path)
+        with open_plain(file.path) as handle:
+            data = pydicom.dcmread(handle)
         if file.transfer_syntax in COMPRESSED:
             return _decoded(data, file, frame.dtype)
         return _masked(_native(data, file, frame.dtype), file)
