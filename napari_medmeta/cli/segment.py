@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["add_parser", "run"]
 
+OUTPUT_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
 MEGABYTE, GIGABYTE = 2.0**20, 2.0**30
 FEATURES_SHARE = 0.3
 """About the share of the time that features take; the bar need not be exact."""
@@ -69,6 +70,7 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Segment ``args.image``; nothing is written unless the proposal is complete."""
+    _require_format(args.output)
     require_writable(args.output)
     if args.report is not None:
         require_writable(args.report)
@@ -85,6 +87,17 @@ def run(args: argparse.Namespace) -> int:
     if not args.quiet:
         print("\n".join(_summary(args.output, report)))
     return 0
+
+
+def _require_format(output: Path) -> None:
+    """Refuse a name that no format belongs to, before minutes are spent on its content."""
+    from napari_medmeta.core import InputError
+
+    if not output.name.lower().endswith(OUTPUT_SUFFIXES):
+        raise InputError(
+            f"{output.name} names no format that can be written",
+            expected="a name that ends in " + ", ".join(OUTPUT_SUFFIXES),
+        )
 
 
 def _label_value(text: str) -> int:
