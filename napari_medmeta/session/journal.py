@@ -21,8 +21,8 @@ class Journal(Protocol):
     last_stored: int
     """Number of the newest event on disk."""
 
-    def append(self, event: Event) -> None:
-        """Write the event, after all that are still queued."""
+    def append(self, event: Event, state: State) -> None:
+        """Write the event, after which ``state`` holds, after all that are still queued."""
         ...
 
     def retry(self) -> bool:

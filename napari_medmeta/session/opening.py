@@ -6,7 +6,6 @@ import json
 import math
 import sqlite3
 import struct
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,9 +34,6 @@ from napari_medmeta.session.storage import (
 )
 
 __all__ = ["create_file", "open_file"]
-
-_CHECKPOINT_AFTER = 500
-"""Replayed events from which opening stores a checkpoint, so that the next one is quick."""
 
 _MOST_VOXELS = 2**33
 """A cube of 2048 voxels: larger than any CT; a file that claims more is refused before memory is taken."""
@@ -112,11 +108,8 @@ def open_file(
         scan.geometry.shape,
         last_stored=last.number if last else 0,
         last_seal=last.seal if last else b"",
+        last_checkpoint=replayed.checkpoint,
     )
-    if replayed.replayed > _CHECKPOINT_AFTER:
-        # Only a convenience for the next opening.
-        with suppress(sqlite3.Error):
-            file.write_checkpoint(replayed.state)
     return replayed, file
 
 

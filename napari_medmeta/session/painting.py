@@ -30,7 +30,7 @@ from napari_medmeta.session.preview import visible
 from napari_medmeta.session.records import compose_slice, slice_shape
 from napari_medmeta.session.state import State, require_slice, slice_views
 from napari_medmeta.session.table import default_colour
-from napari_medmeta.session.words import counted, plane_name, slice_name
+from napari_medmeta.session.words import counted, slice_name
 
 __all__ = ["click", "import_labels", "mark_complete", "paint", "paint_slice", "remove_example"]
 
@@ -42,7 +42,7 @@ def paint(state: State, ref: SliceRef, mask: MaskArray, *, value: int) -> Step:
     SCRIBBLE mode only the stroked voxels become known.
     """
     mask = _require_mask(state, ref, mask)
-    text = f"{_doing(state, value)} on {slice_name(state.geometry, ref)}"
+    text = f"{_doing(state, value)} on {slice_name(state.planes, ref)}"
     parameters: dict[str, Json] = {**_place(ref), "value": value, "mode": state.mode.value}
     parameters["voxels"] = int(np.count_nonzero(mask))
     values = np.full(mask.shape, value, dtype=np.uint8)
@@ -62,7 +62,7 @@ def paint_slice(state: State, ref: SliceRef, labels: LabelArray) -> Step:
     values = _require_values(state, labels, slice_shape(state.geometry.shape, ref.axis))
     protection = protect(state, ref, mask=np.ones(values.shape, dtype=bool), values=values)
     edit = _complete(state, ref, values, protection, over_proposal=False)
-    text = f"paint the whole {slice_name(state.geometry, ref)}"
+    text = f"paint the whole {slice_name(state.planes, ref)}"
     return _step("paint_slice", text, dict(_place(ref)), edit, note=protection.note)
 
 
@@ -76,7 +76,7 @@ def click(state: State, ijk: Triple, *, value: int, axis: int) -> Step:
     values = np.full(mask.shape, value, dtype=np.uint8)
     protection = protect(state, ref, mask=mask, values=values)
     what = f"a voxel as {state.names([value]) or 'background'}"
-    text = f"mark {what} on {slice_name(state.geometry, ref)}"
+    text = f"mark {what} on {slice_name(state.planes, ref)}"
     parameters: dict[str, Json] = {"ijk": [int(n) for n in ijk], "value": value, "axis": axis}
     if not protection.counts:
         return Step("click", text, parameters, note=protection.note)
@@ -90,7 +90,7 @@ def mark_complete(state: State, ref: SliceRef) -> Step:
     nothing = np.zeros(slice_shape(state.geometry.shape, ref.axis), dtype=np.uint8)
     origin = state.records[ref].origin if ref in state.records else Origin.PAINTED
     edit = claim(state, ref, labels=nothing, codes=nothing, complete=True, looked_for=state.ids, origin=origin)
-    text = f"mark {slice_name(state.geometry, ref)} as complete"
+    text = f"mark {slice_name(state.planes, ref)} as complete"
     return _step("mark_complete", text, dict(_place(ref)), edit)
 
 
@@ -103,7 +103,7 @@ def remove_example(state: State, ref: SliceRef) -> Step:
         When nothing was said on it, or it holds voxels of a locked structure.
     """
     require_slice(state, ref)
-    name = slice_name(state.geometry, ref)
+    name = slice_name(state.planes, ref)
     before = state.records.get(ref)
     if before is None:
         raise AnnotationError(f"Nothing was painted or accepted on {name}", next_step="Choose a painted slice")
@@ -151,7 +151,7 @@ def import_labels(
             edit += _complete(grown, ref, part, protection, over_proposal=False)
         else:
             edit += _scribble(grown, ref, part, protection)
-    text = f"import {counted(len(chosen), f'{plane_name(state.geometry, axis)} slice')} of labels"
+    text = f"import {counted(len(chosen), f'{state.planes[axis]} slice')} of labels"
     parameters: dict[str, Json] = {"axis": axis, "slices": list(chosen), "unlabelled": unlabelled}
     step = _step("import_labels", text, parameters, edit, note=_merged(notes))
     return Step(step.verb, text, parameters, step.patches, step.records, step.rejections, table, note=step.note)

@@ -28,10 +28,34 @@ __all__ = ["Preview", "ProposalStack", "Shown", "visible"]
 
 @dataclass(frozen=True, eq=False)
 class Shown:
-    """A proposal on show and the structures that had examples when it was made."""
+    """A proposal on show.
+
+    Parameters
+    ----------
+    structures
+        The structures of the table that it looked for; it says nothing about any other.
+    foreign
+        Whether its labels hold values of no such structure, which are never shown.
+    """
 
     proposal: Proposal
     structures: frozenset[int]
+    foreign: bool
+
+    @classmethod
+    def looking_for(cls, proposal: Proposal, known: frozenset[int], with_examples: frozenset[int]) -> Shown:
+        """Return a proposal with what it looked for, among the structures ``known`` to the table."""
+        present = frozenset(int(v) for v in np.flatnonzero(np.bincount(proposal.labels.ravel(), minlength=1)))
+        named = present | frozenset(proposal.expected_dice) | frozenset(proposal.trust)
+        structures = (with_examples | named) & known
+        return cls(proposal, structures, not present <= structures | {BACKGROUND})
+
+    def labels_in(self, box: Box) -> LabelArray:
+        """Return the proposed labels inside ``box`` (``box.shape`` uint8)."""
+        labels = self.proposal.labels_in(box)
+        if self.foreign:
+            labels[~np.isin(labels, sorted(self.structures))] = BACKGROUND
+        return labels
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,11 +71,11 @@ class ProposalStack:
     def __bool__(self) -> bool:
         return bool(self.shown)
 
-    def with_proposal(self, proposal: Proposal, structures: frozenset[int]) -> ProposalStack:
+    def with_shown(self, new: Shown) -> ProposalStack:
         """Return the stack with a newer proposal, less those of which nothing can be seen any more."""
-        covered = proposal.covered
+        covered = new.proposal.covered
         kept = tuple(s for s in self.shown if covered.union(s.proposal.covered) != covered)
-        return ProposalStack((*kept, Shown(proposal, structures)))
+        return ProposalStack((*kept, new))
 
     @property
     def newest(self) -> Proposal | None:
@@ -84,7 +108,7 @@ class ProposalStack:
         for item in self.shown:
             part = item.proposal.covered.intersection(box)
             if part.size:
-                out[_local(part, box)] = item.proposal.labels_in(part)
+                out[_local(part, box)] = item.labels_in(part)
         return out
 
     def confidence_in(self, box: Box) -> FloatArray:
@@ -129,9 +153,9 @@ def visible(state: Reviewed, box: Box, *, ignore: SliceRef | None = None) -> Lab
     proposed[state.labels[part.slices] != BACKGROUND] = BACKGROUND
     _hide_decided(state, proposed, part)
     for ref in state.rejected:
-        meeting = Box.of_slice(ref, state.geometry.shape).intersection(part)
-        if ref != ignore and meeting.size:
-            proposed[_local(meeting, part)] = BACKGROUND
+        window = _crossing(ref, part)
+        if ref != ignore and window is not None:
+            proposed[window] = BACKGROUND
     out[_local(part, box)] = proposed
     return out
 
@@ -156,17 +180,27 @@ def _looked_for(state: Reviewed, structure: int, box: Box) -> MaskArray:
     out = np.zeros(box.shape, dtype=bool)
     shape = state.geometry.shape
     for ref, record in state.records.items():
-        meeting = Box.of_slice(ref, shape).intersection(box)
-        if structure not in record.looked_for or not meeting.size:
+        window = _crossing(ref, box) if structure in record.looked_for else None
+        if window is None:
             continue
         if record.complete:
-            out[_local(meeting, box)] = True
+            out[window] = True
         else:
             labels, codes = own_claims(record, slice_shape(shape, ref.axis))
             claimed = np.expand_dims((codes != 0) & (labels == BACKGROUND), ref.axis)
-            window = tuple(slice(None) if a == ref.axis else s for a, s in enumerate(meeting.slices))
-            out[_local(meeting, box)] |= claimed[window]
+            crop = tuple(slice(None) if a == ref.axis else s for a, s in enumerate(box.slices))
+            out[window] |= claimed[crop]
     return out
+
+
+def _crossing(ref: SliceRef, box: Box) -> tuple[slice, slice, slice] | None:
+    """Return where the slice ``ref`` lies in an array of ``box``, None where they do not meet."""
+    start, stop = box.start[ref.axis], box.stop[ref.axis]
+    if not start <= ref.index < stop:
+        return None
+    local = slice(ref.index - start, ref.index - start + 1)
+    i, j, k = (local if a == ref.axis else slice(None) for a in range(3))
+    return i, j, k
 
 
 def _local(part: Box, box: Box) -> tuple[slice, slice, slice]:

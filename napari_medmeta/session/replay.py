@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from napari_medmeta.core import Geometry
-from napari_medmeta.session.codec import Checkpoint, damaged, decode_checkpoint, decode_step
+from napari_medmeta.session.codec import Checkpoint, Sound, damaged, decode_checkpoint, decode_step
 from napari_medmeta.session.events import Event, Kind
 from napari_medmeta.session.history import History, Past
 from napari_medmeta.session.model import EventRecord, Json, PaintMode
@@ -38,8 +38,8 @@ class Replayed:
     ----------
     rows
         The events that could be read.
-    replayed
-        How many of them were not covered by a checkpoint.
+    checkpoint
+        Number of the event from which the others were replayed, 0 for the beginning.
     damage
         Whether events after them were lost.
     note
@@ -52,7 +52,7 @@ class Replayed:
     undone: list[Past] = field(default_factory=list)
     records: list[EventRecord] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
-    replayed: int = 0
+    checkpoint: int = 0
     damage: bool = False
     note: str = ""
 
@@ -68,6 +68,7 @@ class Source:
         self._connection = connection
         self.geometry = geometry
         self.cut_off = False
+        self.sound: Sound = set()
 
     def rows(self) -> list[Row]:
         """Return all rows up to the first that is missing or cannot be read, without their payloads."""
@@ -133,7 +134,7 @@ def replay(source: Source, *, fingerprint: str) -> Replayed:
             del rows[row.number - 1 :]
             break
         mark = row.seal
-    out.replayed = len(rows) - start
+    out.checkpoint = start
     out.records = [_record(row) for row in rows]
     return out
 
@@ -201,7 +202,7 @@ def _carry_out(source: Source, out: Replayed, row: Row, payload: bytes | None) -
 def _step(source: Source, row: Row, payload: bytes | None) -> Step:
     if payload is None:
         raise damaged()
-    return decode_step(payload, source.geometry.shape, verb=row.verb, text=row.sentence)
+    return decode_step(payload, source.geometry.shape, verb=row.verb, text=row.sentence, sound=source.sound)
 
 
 def _popped(stack: list[Past]) -> Past:

@@ -45,7 +45,7 @@ def accept_slice(state: State, ref: SliceRef, *, structures: Iterable[int] | Non
         When the slice is an example already, or a structure is unknown or locked.
     """
     require_slice(state, ref)
-    name = slice_name(state.geometry, ref)
+    name = slice_name(state.planes, ref)
     if structures is None:
         edit = _whole(state, ref)
         if edit is None:
@@ -121,7 +121,7 @@ def reject_slice(state: State, ref: SliceRef) -> Step:
         When nothing is proposed on the slice.
     """
     require_slice(state, ref)
-    name = slice_name(state.geometry, ref)
+    name = slice_name(state.planes, ref)
     parameters: dict[str, Json] = {"axis": ref.axis, "index": ref.index}
     if ref in state.rejected:
         return Step("reject_slice", f"reject {name}", parameters, note=f"The {name} is rejected already.")
@@ -134,7 +134,7 @@ def _whole(state: State, ref: SliceRef) -> Edit | None:
     """Return the edit that accepts everything on a slice, None where nothing is open."""
     shown = state.proposals.covering(Box.of_slice(ref, state.geometry.shape))
     if shown is None:
-        raise MissingExamplesError(f"There is no proposal on {slice_name(state.geometry, ref)}", next_step=_NEXT_STEP)
+        raise MissingExamplesError(f"There is no proposal on {slice_name(state.planes, ref)}", next_step=_NEXT_STEP)
     record = state.records.get(ref, SliceRecord())
     proposed = (shown.structures & state.ids) - state.locked
     labels = _open(state, ref)

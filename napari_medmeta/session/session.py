@@ -40,7 +40,7 @@ from napari_medmeta.session.model import (
 from napari_medmeta.session.opening import create_file, open_file
 from napari_medmeta.session.overview import Overview
 from napari_medmeta.session.patches import Step
-from napari_medmeta.session.preview import visible
+from napari_medmeta.session.preview import Shown, visible
 from napari_medmeta.session.replay import Replayed, apply_setting
 from napari_medmeta.session.state import State, require_slice
 from napari_medmeta.session.support import SupportBuilder
@@ -289,7 +289,7 @@ class Session:
         if proposal.generation != state.generation:
             return self._nothing()
         with_examples = frozenset(s.id for s in state.structures if state.voxels[s.id] > 0)
-        state.proposals = state.proposals.with_proposal(proposal, with_examples)
+        state.proposals = state.proposals.with_shown(Shown.looking_for(proposal, state.ids, with_examples))
         self._overview.preview.recount(state)
         sentence = f"received a proposal for {proposal.covered.size:,} voxels"
         note = self._write(Kind.NOTE, "set_proposal", sentence, _summary(proposal))
@@ -395,7 +395,7 @@ class Session:
         self._records.append(event.record)
         if self._journal is None:
             return ""
-        self._journal.append(event)
+        self._journal.append(event, self._state)
         self._history.forget_stored(self._journal.last_stored)
         if self._journal.problem:
             self.storage_failed.emit(self._journal.problem)

@@ -13,7 +13,7 @@ from napari_medmeta.session.model import PaintMode, SliceRecord
 from napari_medmeta.session.packing import unpack
 from napari_medmeta.session.patches import ArrayName, Step
 from napari_medmeta.session.preview import ProposalStack
-from napari_medmeta.session.words import slice_name
+from napari_medmeta.session.words import plane_names, slice_name
 
 __all__ = ["State", "apply", "require_slice", "slice_views"]
 
@@ -23,6 +23,7 @@ class State:
 
     def __init__(self, geometry: Geometry) -> None:
         self.geometry = geometry
+        self.planes = plane_names(geometry)
         # Zero pages cost no memory until they are written to.
         self.labels: LabelArray = np.zeros(geometry.shape, dtype=np.uint8)
         self.status: LabelArray = np.zeros(geometry.shape, dtype=np.uint8)
@@ -90,7 +91,7 @@ def require_slice(state: State, ref: SliceRef) -> None:
         raise AnnotationError(f"The scan has no axis {ref.axis}", expected="0, 1 or 2")
     if not 0 <= ref.index < shape[ref.axis]:
         raise AnnotationError(
-            f"The scan has no {slice_name(state.geometry, ref)}", expected=f"0 to {shape[ref.axis] - 1}"
+            f"The scan has no {slice_name(state.planes, ref)}", expected=f"0 to {shape[ref.axis] - 1}"
         )
 
 

@@ -16,7 +16,7 @@ import hashlib
 import json
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,6 +58,9 @@ SCHEMA = {
 """The seal stands before the payload, so that the audit trail is read without reading any payload."""
 
 _BUSY_SECONDS = 1.0
+
+_CHECKPOINT_EVERY = 100
+"""Events between two checkpoints: replaying a hundred takes a tenth of a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,14 +157,24 @@ class SessionFile:
     ----------
     last_stored, last_seal
         Number and seal of the newest event in the file.
+    last_checkpoint
+        Number of the event after which the state was stored as a whole, 0 for never.
     """
 
     def __init__(
-        self, path: Path, connection: sqlite3.Connection, shape: Triple, *, last_stored: int, last_seal: bytes
+        self,
+        path: Path,
+        connection: sqlite3.Connection,
+        shape: Triple,
+        *,
+        last_stored: int,
+        last_seal: bytes,
+        last_checkpoint: int = 0,
     ) -> None:
         self.path = path
         self.problem = ""
         self.last_stored = last_stored
+        self.last_checkpoint = last_checkpoint
         self._connection = connection
         self._shape = shape
         self._seal = last_seal
@@ -172,10 +185,14 @@ class SessionFile:
         """How many events are not on disk yet."""
         return len(self._queue)
 
-    def append(self, event: Event) -> None:
-        """Write the event, after all that are still queued."""
+    def append(self, event: Event, state: State) -> None:
+        """Write the event, after all that are still queued, and now and then a checkpoint of ``state``."""
         self._queue.append(event)
         self._flush()
+        if not self._queue and self.last_stored >= self.last_checkpoint + _CHECKPOINT_EVERY:
+            # Only a convenience for the next opening: without it more events are replayed.
+            with suppress(sqlite3.Error):
+                self.write_checkpoint(state)
 
     def retry(self) -> bool:
         """Write what is queued; return whether everything is on disk."""
@@ -210,6 +227,7 @@ class SessionFile:
                 "INSERT INTO checkpoint VALUES (?, ?, ?)",
                 (self.last_stored, seal(self._seal, (self.last_stored,), payload), payload),
             )
+        self.last_checkpoint = self.last_stored
 
     def close(self, state: State, *, last: int) -> None:
         """Write what is queued and a checkpoint, and let go of the file.
@@ -223,12 +241,9 @@ class SessionFile:
             raise StorageError(
                 self.problem, next_step="Make room or restore the permission, then close the session again"
             )
-        try:
-            if self.last_stored == last and last:
+        if self.last_checkpoint < self.last_stored == last:
+            with suppress(sqlite3.Error):
                 self.write_checkpoint(state)
-        except sqlite3.Error:
-            # Only a convenience for the next opening: without it the events are replayed.
-            pass
         self._connection.close()
 
     def _flush(self) -> None:

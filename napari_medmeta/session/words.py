@@ -1,22 +1,23 @@
-"""Plain words for slices, counts and verbs, used in notes, the undo menu and the audit trail."""
+"""Plain words for slices and counts, used in notes, the undo menu and the audit trail."""
 
 from __future__ import annotations
 
 from napari_medmeta.core import Geometry, SliceRef
 
-__all__ = ["counted", "plane_name", "slice_name"]
+__all__ = ["counted", "plane_names", "slice_name"]
 
 _PLANES = {"S": "axial", "I": "axial", "A": "coronal", "P": "coronal", "L": "sagittal", "R": "sagittal"}
 
 
-def plane_name(geometry: Geometry, axis: int) -> str:
-    """Return what radiologists call the slices along ``axis``: axial, coronal or sagittal."""
-    return _PLANES[geometry.axis_codes[axis]]
+def plane_names(geometry: Geometry) -> tuple[str, str, str]:
+    """Return what radiologists call the slices along each array axis: axial, coronal or sagittal."""
+    i, j, k = (_PLANES[code] for code in geometry.axis_codes)
+    return i, j, k
 
 
-def slice_name(geometry: Geometry, ref: SliceRef) -> str:
+def slice_name(planes: tuple[str, str, str], ref: SliceRef) -> str:
     """Return a slice in words, as in "axial slice 12"; slices count from 0, as on napari's slider."""
-    return f"{plane_name(geometry, ref.axis)} slice {ref.index}"
+    return f"{planes[ref.axis]} slice {ref.index}"
 
 
 def counted(number: int, word: str) -> str:
