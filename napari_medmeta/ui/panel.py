@@ -76,6 +76,7 @@ class MedmetaPanel(QWidget):
         self._bound: list[str] = []
         self._seen: set[object] = set()
         self._window: QWidget | None = None
+        self._docked = False
         self.case: Case | None = None
         self._timer = QTimer(self)
         self._timer.setInterval(0)
@@ -153,20 +154,15 @@ class MedmetaPanel(QWidget):
     # -- Qt -----------------------------------------------------------------------------------
 
     def event(self, event: QEvent | None) -> bool:
-        """Notice when the panel is taken out of the viewer."""
-        if event is not None and event.type() == QEvent.Type.ParentChange and self._window is not None:
-            window = self.window()
-            if window is self:
+        """Notice when the panel is put into a viewer's window, or taken out of it."""
+        if event is not None and event.type() == QEvent.Type.ParentChange:
+            if self.parent() is not None:
+                self._docked = True
+                # The dock itself joins the window a moment later.
+                _soon(self._watch_window)
+            elif self._docked:
                 self.release()
         return bool(super().event(event))
-
-    def showEvent(self, event: Any) -> None:
-        """Notice which window the panel is docked in, to hear when it closes."""
-        super().showEvent(event)
-        window = self.window()
-        if window is not None and window is not self and self._window is None:
-            self._window = window
-            window.installEventFilter(self)
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
         """Let go of the viewer when its window closes."""
@@ -189,6 +185,12 @@ class MedmetaPanel(QWidget):
                 call()
                 return
         super().keyPressEvent(event)
+
+    def _watch_window(self) -> None:
+        window = self.window()
+        if self._viewer is not None and window is not None and window is not self and self._window is None:
+            self._window = window
+            window.installEventFilter(self)
 
     # -- building -----------------------------------------------------------------------------
 

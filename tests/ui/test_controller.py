@@ -1,0 +1,268 @@
+"""The controller with a fake engine and no window."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from ui_fakes import SHAPE, InlineRunner, NearestSliceEngine, make_volume
+
+from napari_medmeta import io
+from napari_medmeta.core import Box, Geometry, MedmetaError, SliceRef
+from napari_medmeta.session import PaintMode, Session, SliceState
+from napari_medmeta.ui.controller import Controller
+from napari_medmeta.ui.layers import BACKGROUND_STROKE
+from napari_medmeta.ui.scan import scan_of
+from napari_medmeta.ui.strokes import Edit
+
+
+@pytest.fixture
+def runner() -> InlineRunner:
+    return InlineRunner()
+
+
+@pytest.fixture
+def controller(runner: InlineRunner) -> Controller:
+    volume = make_volume()
+    scan = scan_of(volume)
+    session = Session.create(scan.grid.working, fingerprint=scan.fingerprint)
+    made = Controller(session, scan=scan, volume=scan.volume(volume.array), runner=runner)
+    made.add_structure("Liver")
+    made.look_at(SliceRef(0, 2))
+    return made
+
+
+def stroke(index: int = 2, *, value: int = 1, rows: slice = slice(5, 10), columns: slice = slice(6, 12)) -> list[Edit]:
+    box = Box((index, rows.start, columns.start), (index + 1, rows.stop, columns.stop))
+    return [Edit(box, np.ones(box.shape, dtype=bool), value)]
+
+
+def heard(controller: Controller) -> tuple[list[str], list[MedmetaError]]:
+    told: list[str] = []
+    failed: list[MedmetaError] = []
+    controller.told.connect(told.append)
+    controller.failed.connect(failed.append)
+    return told, failed
+
+
+def test_painting_asks_for_a_proposal_with_the_slice_on_screen_first(controller: Controller, runner: Any) -> None:
+    controller.paint(stroke())
+    assert runner.engine.focuses == [SliceRef(0, 2)]
+    assert controller.session.proposal is not None
+    assert controller.is_proposed(SliceRef(0, 3))
+
+
+def test_nothing_is_asked_before_anything_is_painted(controller: Controller, runner: Any) -> None:
+    _, failed = heard(controller)
+    assert not controller.propose()
+    assert runner.engine.asked == []
+    assert "Liver" in failed[0].message
+
+
+def test_an_empty_example_alone_asks_for_nothing(controller: Controller, runner: Any) -> None:
+    controller.mark_complete()
+    assert controller.session.slice_state(SliceRef(0, 2)) is SliceState.EMPTY_EXAMPLE
+    assert runner.engine.asked == []
+
+
+def test_every_new_example_asks_again(controller: Controller, runner: Any) -> None:
+    controller.paint(stroke())
+    controller.look_at(SliceRef(0, 3))
+    controller.accept_slice()
+    assert len(runner.engine.asked) == 2
+    assert len(runner.engine.asked[1].examples) == 2
+
+
+def test_undo_asks_again_without_the_example(controller: Controller, runner: Any) -> None:
+    controller.paint(stroke())
+    controller.paint(stroke(4))
+    controller.undo()
+    assert [e.ref.index for e in runner.engine.asked[-1].examples] == [2]
+
+
+def test_an_old_answer_is_dropped(controller: Controller) -> None:
+    controller.paint(stroke())
+    proposal = controller.session.proposal
+    assert proposal is not None
+    controller.set_auto_propose(False)
+    controller.paint(stroke(4))
+    before = controller.session.proposal
+    controller._receive(proposal)
+    assert controller.session.proposal is before
+
+
+def test_choosing_by_number_and_a_number_that_is_not_there(controller: Controller) -> None:
+    told, _ = heard(controller)
+    controller.add_structure("Spleen")
+    assert controller.choose_number(1)
+    assert controller.session.active == 1
+    assert not controller.choose_number(5)
+    assert "no structure 5" in told[-1]
+
+
+def test_a_name_twice_is_refused_with_a_sentence(controller: Controller) -> None:
+    _, failed = heard(controller)
+    assert not controller.add_structure("Liver")
+    assert failed[0].message.endswith(".")
+    assert len(controller.structures) == 1
+
+
+def test_a_click_without_a_structure_says_what_to_do(runner: InlineRunner) -> None:
+    volume = make_volume()
+    scan = scan_of(volume)
+    session = Session.create(scan.grid.working, fingerprint="x")
+    empty = Controller(session, scan=scan, volume=scan.volume(volume.array), runner=runner)
+    _, failed = heard(empty)
+    assert not empty.click((2, 3, 3), background=False)
+    assert "Add one to the table" in failed[0].message
+
+
+def test_clicks_mark_structure_and_background(controller: Controller) -> None:
+    controller.click((2, 3, 3), background=False)
+    controller.click((2, 9, 9), background=True)
+    (example,) = controller.session.support().examples
+    assert example.labels[3, 3] == 1
+    assert example.known[9, 9]
+    assert not example.is_complete
+    ((ref, mask),) = controller.background_strokes()
+    assert ref == SliceRef(0, 2)
+    assert mask[9, 9]
+    assert not mask[3, 3]
+
+
+def test_the_background_stroke_says_background(controller: Controller) -> None:
+    controller.set_mode(PaintMode.SCRIBBLE)
+    controller.paint(stroke(value=BACKGROUND_STROKE))
+    assert not controller.labels.any()
+    assert controller.session.support().examples[0].known.any()
+
+
+def test_accepting_all_above_a_confidence(controller: Controller) -> None:
+    controller.paint(stroke())
+    controller.confidence_wanted = 0.95
+    controller.accept_confident()
+    assert controller.session.slice_state(SliceRef(0, 3)) is SliceState.PROPOSED
+    controller.confidence_wanted = 0.85
+    controller.accept_confident()
+    assert controller.session.slice_state(SliceRef(0, 3)) is SliceState.ACCEPTED
+
+
+def test_accepting_a_piece_needs_a_voxel_under_the_cursor(controller: Controller) -> None:
+    controller.paint(stroke())
+    told, _ = heard(controller)
+    assert not controller.accept_piece(None)
+    assert "Point at" in told[0]
+    assert controller.accept_piece((3, 6, 7))
+
+
+def test_a_rejected_slice_shows_nothing(controller: Controller) -> None:
+    controller.paint(stroke())
+    controller.look_at(SliceRef(0, 3))
+    controller.reject_slice()
+    assert not controller.proposed_labels(Box.of_slice(SliceRef(0, 3), SHAPE)).any()
+
+
+def test_a_proposal_below_the_floor_is_a_hint() -> None:
+    runner = InlineRunner(NearestSliceEngine(dice=0.3))
+    volume = make_volume()
+    scan = scan_of(volume)
+    session = Session.create(scan.grid.working, fingerprint="x")
+    made = Controller(session, scan=scan, volume=scan.volume(volume.array), runner=runner)
+    made.add_structure("Liver")
+    made.paint(stroke())
+    assert made.is_hint(SliceRef(0, 3))
+    made.confidence_floor = 0.2
+    assert not made.is_hint(SliceRef(0, 3))
+
+
+def test_the_table_tells_volume_and_expected_dice(controller: Controller) -> None:
+    controller.paint(stroke())
+    (row,) = controller.rows()
+    assert row.number == 1
+    # 5 x 6 voxels of 5 x 1 x 1 mm
+    assert row.volume_ml == pytest.approx(0.15)
+    assert row.expected_dice == pytest.approx(0.9)
+
+
+def test_the_strip_tells_every_slice(controller: Controller) -> None:
+    controller.paint(stroke())
+    value = controller.strip()
+    assert len(value.states) == SHAPE[0]
+    assert value.states[2] is SliceState.EXAMPLE
+    assert value.states[3] is SliceState.PROPOSED
+    assert value.dice[3] == pytest.approx(0.9)
+    assert value.current == 2
+
+
+def test_undo_with_nothing_to_undo_is_said(controller: Controller) -> None:
+    told, _ = heard(controller)
+    controller.undo()
+    assert not controller.undo()
+    assert "nothing to undo" in told[-1]
+
+
+def test_saving_puts_the_labels_on_the_files_own_grid(tmp_path: Path) -> None:
+    shape = (4, 5, 6)
+    # A file whose axes run the other way: left, anterior, superior.
+    direction = np.array([[1.0, 0, 0], [0, -1.0, 0], [0, 0, 1.0]])
+    geometry = Geometry.from_parts(shape, spacing_mm=(1, 2, 3), direction=direction)
+    volume = make_volume(shape)
+    volume = type(volume)(volume.array, geometry)
+    scan = scan_of(volume)
+    session = Session.create(scan.grid.working, fingerprint="x")
+    made = Controller(
+        session, scan=scan, volume=scan.volume(scan.grid.image_to_working(volume.array)), runner=InlineRunner()
+    )
+    made.add_structure("Liver")
+    mask = np.zeros(scan.grid.working.shape, dtype=bool)
+    mask[1, 2, 3] = True
+    made.look_at(SliceRef(0, 1))
+    made.paint([Edit(Box((1, 2, 3), (2, 3, 4)), np.ones((1, 1, 1), dtype=bool), 1)])
+    assert made.save(tmp_path / "out.nii.gz", with_proposals=False)
+    written, grid = io.read_labels(tmp_path / "out.nii.gz")
+    assert grid.same_grid(geometry) or grid.shape == geometry.shape[::-1]
+    expected = scan.grid.working.to_world([1, 2, 3])
+    (found,) = grid.to_world(np.argwhere(written == 1))
+    assert np.allclose(found, expected)
+
+
+def test_open_proposals_are_saved_only_when_asked(controller: Controller) -> None:
+    controller.paint(stroke())
+    assert controller.open_proposals()
+    assert np.count_nonzero(controller.result(with_proposals=False)) == 30
+    assert np.count_nonzero(controller.result(with_proposals=True)) == 30 * SHAPE[0]
+
+
+def test_a_place_that_cannot_be_written_is_a_sentence(controller: Controller, tmp_path: Path) -> None:
+    _, failed = heard(controller)
+    assert not controller.save(tmp_path / "no" / "folder" / "out.nii.gz", with_proposals=False)
+    assert failed
+
+
+def test_labels_of_another_grid_are_refused(controller: Controller) -> None:
+    _, failed = heard(controller)
+    other = Geometry.from_parts((3, 4, 5))
+    assert not controller.use_labels(np.zeros((3, 4, 5), dtype=np.uint8), grid=other, name="mask")
+    assert "mask" in failed[0].message
+
+
+def test_a_label_layer_becomes_examples(controller: Controller, runner: Any) -> None:
+    labels = np.zeros(SHAPE, dtype=np.uint8)
+    labels[1, 3:6, 3:6] = 1
+    assert controller.use_labels(labels, grid=controller.session.geometry, name="mask")
+    assert controller.session.slice_state(SliceRef(0, 1)) is SliceState.EXAMPLE
+    assert len(runner.engine.asked) == 1
+
+
+def test_an_empty_label_layer_is_refused(controller: Controller) -> None:
+    _, failed = heard(controller)
+    empty = np.zeros(SHAPE, dtype=np.uint8)
+    assert not controller.use_labels(empty, grid=controller.session.geometry, name="mask")
+    assert failed
+
+
+def test_closing_stops_the_engine(controller: Controller, runner: InlineRunner) -> None:
+    controller.close()
+    assert runner.closed
