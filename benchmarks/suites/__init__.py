@@ -1,0 +1,1 @@
+"""Time and memory of what a user waits for."""
