@@ -7,20 +7,15 @@ from collections.abc import Sequence
 from napari.components import ViewerModel
 
 from napari_medmeta.core import Geometry, SliceRef
+from napari_medmeta.session.words import plane_names
 
-__all__ = ["PLANES", "Compass", "orientation_text", "plane_name"]
+__all__ = ["Compass", "orientation_text"]
 
 OPPOSITE = {"R": "L", "L": "R", "A": "P", "P": "A", "I": "S", "S": "I"}
-PLANES = {"I": "Axial", "S": "Axial", "A": "Coronal", "P": "Coronal", "L": "Sagittal", "R": "Sagittal"}
-
-
-def plane_name(geometry: Geometry, axis: int) -> str:
-    """Return the radiological name of the slices along an array axis."""
-    return PLANES[geometry.axis_codes[axis]]
 
 
 def orientation_text(geometry: Geometry, ref: SliceRef, *, rows: tuple[int, bool], columns: tuple[int, bool]) -> str:
-    """Return one line such as "Axial 22 of 64   top A, left R".
+    """Return one line such as "Axial slice 22    ↑ A    ← R".
 
     Parameters
     ----------
@@ -31,8 +26,8 @@ def orientation_text(geometry: Geometry, ref: SliceRef, *, rows: tuple[int, bool
     codes = geometry.axis_codes
     top = _start(codes[rows[0]], forwards=rows[1])
     left = _start(codes[columns[0]], forwards=columns[1])
-    count = geometry.shape[ref.axis]
-    return f"{plane_name(geometry, ref.axis)} {ref.index + 1} of {count}    ↑ {top}    ← {left}"
+    plane = plane_names(geometry)[ref.axis].capitalize()
+    return f"{plane} slice {ref.index}    ↑ {top}    ← {left}"
 
 
 class Compass:

@@ -11,7 +11,7 @@ import numpy as np
 from napari.layers import Image, Labels, Layer
 
 from napari_medmeta.core import Geometry, GridMap, LabelArray, Modality, UnsupportedImageError, Volume
-from napari_medmeta.ui.orientation import plane_name
+from napari_medmeta.session.words import plane_names
 from napari_medmeta.ui.windowing import limits_for
 
 __all__ = [
@@ -104,7 +104,7 @@ def placement(geometry: Geometry) -> dict[str, Any]:
         "scale": geometry.spacing_mm,
         "translate": tuple(float(v) for v in translate),
         "units": (UNIT,) * 3,
-        "axis_labels": tuple(plane_name(geometry, axis).lower() for axis in range(3)),
+        "axis_labels": plane_names(geometry),
     }
 
 

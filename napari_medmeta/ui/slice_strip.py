@@ -170,7 +170,7 @@ class SliceStrip(QWidget):
         return bool(super().event(event))
 
     def words(self, index: int) -> str:
-        """Say in words what is known about slice ``index``."""
+        """Say in words what is known about slice ``index``, counted from 0 as napari's slider does."""
         text = f"Slice {index}: {STATE_WORDS[self._value.states[index]]}"
         dice = self._value.dice.get(index)
         if dice is not None and self._value.states[index] in SHADED:

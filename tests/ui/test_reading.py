@@ -1,0 +1,267 @@
+"""Reader, writer, samples and manifest: everything that napari calls by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from napari.layers import Image, Labels
+from napari.utils.notifications import notification_manager
+from npe2 import PluginManifest
+from ui_fakes import make_volume
+
+from napari_medmeta import io
+from napari_medmeta.core import Geometry
+from napari_medmeta.ui import reader, samples, writer
+from napari_medmeta.ui.keys import KEYS, settings_name
+from napari_medmeta.ui.preferences import Preferences, load_preferences
+from napari_medmeta.ui.reader import get_reader
+from napari_medmeta.ui.scan import METADATA_KEY, geometry_of, scan_of_layer, scan_record
+
+SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
+LPS_TILTED = np.array([[0.0, 0.0, 1.0], [0.0, -1.0, 0.0], [1.0, 0.0, 0.0]])
+
+
+@pytest.fixture(autouse=True)
+def qt(qapp: Any) -> None:
+    """Notifications need an application."""
+
+
+def notices() -> list[str]:
+    return [record.message for record in notification_manager.records]
+
+
+def geometry(shape: tuple[int, int, int] = (4, 5, 6)) -> Geometry:
+    return Geometry.from_parts(shape, spacing_mm=(3.0, 1.5, 1.0), origin_mm=(10, -20, 30), direction=LPS_TILTED)
+
+
+def read(path: Path) -> tuple[Any, dict[str, Any], str]:
+    found = get_reader(str(path))
+    assert found is not None
+    (layer,) = found(str(path))
+    data, arguments, kind = layer
+    return data, arguments, kind
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_scan_opens_upright_in_mm(tmp_path: Path, suffix: str) -> None:
+    array = np.arange(120, dtype=np.int16).reshape(4, 5, 6) * 3 - 100
+    path = io.write_image(tmp_path / f"scan{suffix}", array, geometry())
+    data, arguments, kind = read(path)
+    layer = Image(data, **arguments)
+    scan = scan_record(layer)
+    assert kind == "image"
+    assert scan is not None
+    assert scan.grid.working.axis_codes == ("I", "P", "L")
+    assert layer.scale == pytest.approx(scan.grid.working.spacing_mm)
+    assert {str(unit) for unit in layer.units} == {"millimeter"}
+    assert sorted(np.ravel(data)) == sorted(np.ravel(array))
+
+
+def test_the_layers_transform_gives_the_grid_back(tmp_path: Path) -> None:
+    path = io.write_image(tmp_path / "scan.nii.gz", np.zeros((4, 5, 6), dtype=np.int16), geometry())
+    data, arguments, _ = read(path)
+    scan = arguments["metadata"][METADATA_KEY]
+    arguments["metadata"] = {}
+    seen = geometry_of(Image(data, **arguments))
+    assert seen.spacing_mm == pytest.approx(scan.grid.working.spacing_mm)
+
+
+def test_a_label_file_becomes_a_labels_layer(tmp_path: Path) -> None:
+    labels = np.zeros((4, 5, 6), dtype=np.uint8)
+    labels[1, 2, 3] = 7
+    path = io.write_labels(tmp_path / "liver_label.nii.gz", labels, geometry())
+    data, arguments, kind = read(path)
+    assert kind == "labels"
+    assert Labels(data, **arguments).data.max() == 7
+
+
+def test_a_file_called_label_with_grey_values_is_a_scan(tmp_path: Path) -> None:
+    array = np.random.default_rng(0).normal(0, 200, (4, 5, 6)).astype(np.float32)
+    path = io.write_image(tmp_path / "unlabelled.nii.gz", array, geometry())
+    assert read(path)[2] == "image"
+
+
+def test_labels_dropped_beside_their_scan_are_known_by_the_grid(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels = np.zeros((4, 5, 6), dtype=np.uint8)
+    labels[1] = 1
+    path = io.write_labels(tmp_path / "liver.nii.gz", labels, geometry())
+    assert read(path)[2] == "image"
+    scan_path = io.write_image(tmp_path / "scan.nii.gz", np.zeros((4, 5, 6), dtype=np.int16), geometry())
+    data, arguments, _ = read(scan_path)
+
+    class Open:
+        layers = (Image(data, **arguments),)
+
+    monkeypatch.setattr("napari.current_viewer", Open)
+    assert read(path)[2] == "labels"
+
+
+def test_what_is_not_ours_is_left_to_others(tmp_path: Path) -> None:
+    text = tmp_path / "notes.txt"
+    text.write_text("hello")
+    assert get_reader(str(text)) is None
+    assert get_reader([str(text), str(text)]) is None
+    (tmp_path / "empty").mkdir()
+    assert get_reader(str(tmp_path / "empty")) is None
+
+
+@pytest.mark.parametrize("content", [b"", b"not an image at all", b"\x1f\x8b" + b"\0" * 50])
+def test_a_bad_file_is_a_notice_and_no_traceback(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "scan.nii.gz"
+    path.write_bytes(content)
+    found = get_reader(str(path))
+    before = len(notices())
+    if found is not None:
+        assert found(str(path)) == [(None,)]
+        assert len(notices()) > before
+        assert "Traceback" not in notices()[-1]
+
+
+def test_a_truncated_scan_is_a_notice(tmp_path: Path) -> None:
+    path = io.write_image(tmp_path / "scan.nrrd", np.zeros((4, 5, 6), dtype=np.int16), geometry())
+    path.write_bytes(path.read_bytes()[:-40])
+    found = get_reader(str(path))
+    assert found is not None
+    assert found(str(path)) == [(None,)]
+    assert notices()[-1].endswith(".")
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_labels_layer_is_written_on_the_scans_own_grid(tmp_path: Path, suffix: str) -> None:
+    scan_path = io.write_image(tmp_path / "scan.nii.gz", np.zeros((4, 5, 6), dtype=np.int16), geometry())
+    data, arguments, _ = read(scan_path)
+    labels = np.zeros(data.shape, dtype=np.uint8)
+    labels[1, 2, 3] = 5
+    labels[0, 0, 0] = 255
+    meta = {key: arguments[key] for key in ("scale", "translate", "metadata")}
+    (written,) = writer.write_labels_layer(str(tmp_path / f"out{suffix}"), labels, meta)
+    back, grid = io.read_labels(written)
+    original, _ = io.read_volume(scan_path).geometry, None
+    assert grid.same_grid(original)
+    scan = arguments["metadata"][METADATA_KEY]
+    (found,) = grid.to_world(np.argwhere(back == 5))
+    assert np.allclose(found, scan.grid.working.to_world([1, 2, 3]), atol=1e-3)
+    assert not (back == 255).any()
+
+
+def test_labels_without_a_scan_are_written_where_they_lie(tmp_path: Path) -> None:
+    labels = np.zeros((3, 4, 5), dtype=np.int64)
+    labels[1, 1, 1] = 2
+    (written,) = writer.write_labels_layer(str(tmp_path / "out.nii.gz"), labels, {"scale": (5, 1, 2)})
+    _, grid = io.read_labels(written)
+    assert sorted(grid.spacing_mm) == pytest.approx([1, 2, 5])
+
+
+def test_what_cannot_be_written_is_a_notice(tmp_path: Path) -> None:
+    assert writer.write_labels_layer(str(tmp_path / "out.nii.gz"), np.zeros((4, 5), dtype=np.uint8), {}) == []
+    assert writer.write_labels_layer(str(tmp_path / "out.nii.gz"), np.full((2, 3, 4), 300), {}) == []
+    assert writer.write_image_layer(str(tmp_path / "no" / "out.nii.gz"), np.zeros((2, 3, 4), np.int16), {}) == []
+    assert "300" in " ".join(notices())
+
+
+def test_an_image_layer_is_written_and_read_back(tmp_path: Path) -> None:
+    array = np.arange(24, dtype=np.int16).reshape(2, 3, 4)
+    (written,) = writer.write_image_layer(str(tmp_path / "out.mha"), array, {"scale": (4, 1, 2)})
+    assert sorted(np.ravel(io.read_volume(written).array)) == sorted(np.ravel(array))
+
+
+def test_the_samples_come_with_their_truth() -> None:
+    for make in (samples.torso_sample, samples.brain_sample):
+        (data, arguments, kind), (labels, placed, label_kind) = make()
+        assert (kind, label_kind) == ("image", "labels")
+        assert data.shape == labels.shape
+        assert labels.max() > 1
+        assert not placed["visible"]
+        assert arguments["contrast_limits"][0] < arguments["contrast_limits"][1]
+
+
+def test_other_plugins_images_are_used_with_their_whole_transform() -> None:
+    affine = np.eye(4)
+    affine[:3, 3] = (7, 8, 9)
+    layer = Image(make_volume().array, scale=(5, 2, 1), affine=affine)
+    scan = scan_of_layer(layer)
+    assert scan.grid.working.spacing_mm == pytest.approx((5, 2, 1))
+    assert scan.grid.working.to_world([0, 0, 0]) == pytest.approx((9, 8, 7))
+    assert scan.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("array", "options", "word"),
+    [
+        (np.zeros((4, 5)), {}, "2 dimensions"),
+        (np.zeros((2, 3, 4, 5)), {}, "4 dimensions"),
+        (np.zeros((4, 5, 6, 3), np.uint8), {"rgb": True}, "colour"),
+        (np.full((2, 3, 4), np.nan), {"contrast_limits": (0, 1)}, "NaN"),
+    ],
+)
+def test_layers_that_are_no_scan_are_refused_in_words(array: Any, options: dict[str, Any], word: str) -> None:
+    with pytest.raises(ValueError, match=word):
+        scan_of_layer(Image(array, **options))
+
+
+def test_several_series_are_asked_about(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Series:
+        def __init__(self, uid: str) -> None:
+            self.uid, self.problem = uid, None
+
+    asked: list[int] = []
+
+    class Chooser:
+        def __init__(self, series: Any) -> None:
+            asked.append(len(series))
+
+        def exec(self) -> Any:
+            from qtpy.QtWidgets import QDialog
+
+            return QDialog.DialogCode.Accepted
+
+        def value(self) -> int:
+            return 1
+
+    monkeypatch.setattr(reader.io, "list_series", lambda path: (Series("a"), Series("b")))
+    monkeypatch.setattr(reader, "SeriesChooser", Chooser)
+    monkeypatch.setattr(reader.io, "can_read", lambda path: True)
+    wanted: list[str | None] = []
+
+    def read_volume(path: Path, *, series: str | None = None) -> Any:
+        wanted.append(series)
+        return make_volume()
+
+    monkeypatch.setattr(reader.io, "read_volume", read_volume)
+    found = get_reader(str(tmp_path))
+    assert found is not None
+    found(str(tmp_path))
+    assert asked == [2]
+    assert wanted == ["b"]
+
+
+def test_the_manifest_is_valid_and_names_things_that_exist(repo: Path) -> None:
+    manifest = PluginManifest.from_file(repo / "napari_medmeta" / "napari.yaml")
+    manifest.validate_imports()
+    assert [w.display_name for w in manifest.contributions.widgets or ()] == ["Few-shot segmentation"]
+    assert set(manifest.contributions.menus) == {
+        "napari/layers/segment",
+        "napari/layers/annotate",
+        "napari/file/io_utilities",
+    }
+
+
+def test_the_manifests_preferences_are_ours(repo: Path) -> None:
+    manifest = PluginManifest.from_file(repo / "napari_medmeta" / "napari.yaml")
+    groups = manifest.contributions.configurations
+    assert groups is not None
+    keys = {name: prop.default for name, prop in groups["keys"].properties.items()}
+    assert keys == {settings_name(row.act): row.key for row in KEYS}
+    panel = {name: prop.default for name, prop in groups["panel"].properties.items()}
+    default = Preferences()
+    assert panel == {name: getattr(default, name) for name in panel}
+
+
+def test_preferences_are_read_from_napari_or_fall_back() -> None:
+    preferences = load_preferences()
+    assert 0 <= preferences.confidence <= 1
