@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from napari_medmeta.cli.loop import Loop, Round
     from napari_medmeta.cli.options import Subparsers
 
-__all__ = ["add_parser", "has_display", "run"]
+__all__ = ["OPEN_DEMO", "add_parser", "has_display", "qt_starts", "run", "show_in_napari"]
 
 OPEN_DEMO = "napari-medmeta.demo"
 """The manifest's command that opens the scan with painted slices in a viewer."""
@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     story(corrected, first, last).save(picture)
     for path in (*finish(corrected, args.output), picture):
         print(f"Written: {path.resolve()}")
-    return 0 if args.headless else _show_in_napari()
+    return 0 if args.headless else show_in_napari()
 
 
 def _tell(title: str, round_: Round, loop: Loop) -> None:
@@ -91,11 +91,12 @@ def _slice_count(text: str) -> int:
     return count
 
 
-def _show_in_napari() -> int:
+def show_in_napari() -> int:
+    """Open the scan with painted slices in napari until the window is closed; say so where that cannot be."""
     if not has_display():
         print("\nThere is no display, so no window was opened.")
         return 0
-    if not _qt_starts():
+    if not qt_starts():
         print(
             "\nThere is a display, but the window toolkit does not start on it. On Debian and Ubuntu this may help:\n"
             f"    {SYSTEM_PACKAGES}",
@@ -119,7 +120,8 @@ def has_display() -> bool:
     return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
-def _qt_starts() -> bool:
+def qt_starts() -> bool:
+    """Return whether a window toolkit is installed and starts on this display."""
     # Qt ends the whole process when a system library is missing, so it is tried in another one.
     code = "from qtpy.QtWidgets import QApplication; QApplication([])"
     return subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
