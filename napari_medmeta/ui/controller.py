@@ -34,7 +34,7 @@ from napari_medmeta.ui.keys import STRUCTURE_KEYS
 from napari_medmeta.ui.layers import BACKGROUND_STROKE
 from napari_medmeta.ui.scan import Scan
 from napari_medmeta.ui.slice_strip import StripValue
-from napari_medmeta.ui.strokes import Edit, plane_mask, touched_slices
+from napari_medmeta.ui.strokes import Edit, strokes_on, touched_slices
 from napari_medmeta.ui.structure_table import StructureRow
 from napari_medmeta.ui.worker import Failed, Idle, JobEvent, Progressed, Proposed, Ready, Runner, Started
 
@@ -229,12 +229,11 @@ class Controller:
 
     def paint(self, edits: Sequence[Edit]) -> bool:
         """Take over what the brush painted on screen."""
-        for ref in touched_slices(edits, self.focus.axis):
-            for edit in edits:
-                mask = plane_mask(edit, ref, self.shape)
-                if mask.any() and not self._paint(ref, mask, edit.value):
-                    return False
-        return True
+        return all(
+            self._paint(ref, mask, value)
+            for ref in touched_slices(edits, self.focus.axis)
+            for value, mask in strokes_on(edits, ref, self.shape)
+        )
 
     def click(self, voxel: Triple, *, background: bool) -> bool:
         """Mark the active structure, or background, at one voxel."""

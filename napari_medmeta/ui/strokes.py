@@ -15,7 +15,7 @@ import numpy as np
 
 from napari_medmeta.core import Box, MaskArray, SliceRef, Triple, label_slice
 
-__all__ = ["Edit", "edits_of", "plane_mask", "touched_slices"]
+__all__ = ["Edit", "edits_of", "plane_mask", "strokes_on", "touched_slices"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +44,23 @@ def touched_slices(edits: Iterable[Edit], axis: int) -> tuple[SliceRef, ...]:
         hit = np.flatnonzero(edit.mask.any(axis=others))
         found.update(int(i) + edit.box.start[axis] for i in hit)
     return tuple(SliceRef(axis, index) for index in sorted(found))
+
+
+def strokes_on(edits: Iterable[Edit], ref: SliceRef, shape: Triple) -> list[tuple[int, MaskArray]]:
+    """Return (value, (rows, columns) bool) on slice ``ref``, in painting order.
+
+    napari tells each dab of a stroke; dabs of one value that follow each other are one stroke.
+    """
+    strokes: list[tuple[int, MaskArray]] = []
+    for edit in edits:
+        mask = plane_mask(edit, ref, shape)
+        if not mask.any():
+            continue
+        if strokes and strokes[-1][0] == edit.value:
+            np.logical_or(strokes[-1][1], mask, out=strokes[-1][1])
+        else:
+            strokes.append((edit.value, mask))
+    return strokes
 
 
 def plane_mask(edit: Edit, ref: SliceRef, shape: Triple) -> MaskArray:

@@ -6,7 +6,7 @@ import numpy as np
 from napari.layers import Labels
 
 from napari_medmeta.core import Box, SliceRef
-from napari_medmeta.ui.strokes import Edit, edits_of, plane_mask, touched_slices
+from napari_medmeta.ui.strokes import Edit, edits_of, plane_mask, strokes_on, touched_slices
 
 SHAPE = (3, 5, 6)
 
@@ -84,3 +84,19 @@ def test_a_slice_that_was_not_touched_has_an_empty_mask() -> None:
     edit = Edit(Box((1, 0, 0), (2, 1, 1)), np.ones((1, 1, 1), dtype=bool), 1)
     assert not plane_mask(edit, SliceRef(0, 0), SHAPE).any()
     assert plane_mask(edit, SliceRef(1, 0), SHAPE)[1, 0]
+
+
+def box_edit(column: int, value: int) -> Edit:
+    return Edit(Box((1, 0, column), (2, 1, column + 1)), np.ones((1, 1, 1), dtype=bool), value)
+
+
+def test_the_dabs_of_a_stroke_are_one() -> None:
+    ((value, mask),) = strokes_on([box_edit(0, 3), box_edit(1, 3), box_edit(3, 3)], SliceRef(0, 1), SHAPE)
+    assert value == 3
+    assert mask[0].tolist() == [True, True, False, True, False, False]
+
+
+def test_another_value_begins_another_stroke() -> None:
+    strokes = strokes_on([box_edit(0, 3), box_edit(0, 4), box_edit(1, 3)], SliceRef(0, 1), SHAPE)
+    assert [value for value, _ in strokes] == [3, 4, 3]
+    assert strokes_on([box_edit(0, 3)], SliceRef(0, 2), SHAPE) == []
