@@ -10,6 +10,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -102,6 +103,17 @@ def test_nothing_is_unpickled_or_evaluated():
 def test_nothing_reaches_for_the_network():
     clients = {"socket", "urllib", "http", "requests", "httpx", "ftplib", "pooch"}
     assert modules_where(lambda tree: any(name.split(".")[0] in clients for name in imports(tree))) == []
+
+
+def test_every_library_in_use_is_a_declared_dependency():
+    # Named differently on the index than in Python; itk comes with the peers.
+    other_names = {"PIL": "pillow", "skimage": "scikit-image", "sklearn": "scikit-learn", "itk": "itk-growcut"}
+    project = tomllib.loads((REPO / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    declared = [*project["dependencies"], *project["optional-dependencies"]["peers"]]
+    known = {re.split(r"[<>=!\[ ]", line)[0].lower() for line in declared}
+    used = {name.split(".")[0] for path in MODULES for name in imports(parsed(path))}
+    foreign = used - set(sys.stdlib_module_names) - {"napari_medmeta"}
+    assert {name for name in foreign if other_names.get(name, name).lower() not in known} == set()
 
 
 def test_the_library_prints_nothing():
