@@ -27,8 +27,8 @@ __all__ = ["Layout", "meta_layout", "nrrd_layout", "verify_payload"]
 HEADER_LIMIT = 1 << 20
 """A text header beyond 1 MB is not one (Slicer's segment lists take some 10 kB)."""
 
-META_LINE_LIMIT = 1000
-"""ITK's MetaImage parser keeps lines in buffers of fixed size; no real header comes near."""
+META_LINE_LIMIT = 16_384
+"""ITK's MetaImage parser keeps lines in a buffer of twice this size; no real header comes near."""
 
 NRRD_TYPES = {
     "i1": ("signed char", "int8", "int8_t"),
@@ -251,7 +251,8 @@ def _meta_fields(handle: BinaryIO, *, path: Path) -> dict[str, str]:
     fields: dict[str, str] = {}
     for line in _lines(handle, path=path, limit=META_LINE_LIMIT):
         key, separator, value = (part.strip() for part in line.partition("="))
-        if not separator or not key.isidentifier() or key in fields:
+        # ITK also ends a key at a colon; a key that holds one would be read as two different things.
+        if not separator or ":" in key or not key.isprintable() or key in fields:
             raise _not_image(path, "MetaImage")
         fields[key] = value
         if key == "ElementDataFile":

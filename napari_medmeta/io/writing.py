@@ -107,11 +107,12 @@ def _write_itk(path: Path, array: npt.NDArray[Any], geometry: Geometry, *, names
             next_step="Choose a name that ends in .nii.gz",
         )
     image = sitk_image(array, geometry)
-    for key, value in _slicer_segments(names).items():
-        image.SetMetaData(key, value)
     if path.suffix.lower() == ".mhd":
         _write_pair(path, image)
         return
+    if path.suffix.lower() == ".nrrd":
+        for key, value in _slicer_segments(names).items():
+            image.SetMetaData(key, value)
     with _replacing(path) as temporary:
         _write_verified(image, temporary)
 
