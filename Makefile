@@ -47,8 +47,10 @@ pytest: $(VENV)/.installed-test  ## Run the tests under a virtual display
 sample-data: $(VENV)/.installed-demo  ## Write the synthetic scans of sample_data/ again
 	$(BIN)/python scripts/make_sample_data.py
 
-docs-pictures: $(VENV)/.installed-demo  ## Render the pictures of README and docs/ again
+docs-pictures: $(VENV)/.installed-test  ## Render the pictures of README and docs/ again
 	$(BIN)/python examples/docs_pictures.py
+	@sh scripts/system_packages.sh display
+	$(TEST_ENV) $(XVFB) $(BIN)/python examples/panel_picture.py
 
 wheel: $(VENV)/.installed-test  ## Build a wheel into dist/
 	$(PIP) wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
