@@ -10,6 +10,8 @@ from napari_medmeta.core import BACKGROUND, LabelArray, MaskArray, Origin, Slice
 from napari_medmeta.session.model import ACCEPTED, PAINTED, UNDECIDED, SliceRecord
 from napari_medmeta.session.patches import ArrayName, Patch, RecordChange, Rejection, slice_patches
 from napari_medmeta.session.records import (
+    Window,
+    bounds,
     has_background,
     newest_elsewhere,
     slice_shape,
@@ -63,18 +65,28 @@ def claim(
     record = replace(record, complete=complete, looked_for=looked_for, origin=origin)
     newest = newest_elsewhere(state.records, ref.axis)
     record = with_claims(record, labels, codes, tick=state.generation + 1, newest_crossing=newest)
-    old_labels, old_status = slice_views(state, ref)
-    claimed = codes != UNDECIDED
-    new_labels = np.where(claimed, labels, old_labels)
-    new_status = np.where(claimed, codes, old_status)
-    if complete:
-        new_status[new_status == UNDECIDED] = PAINTED
-    changes = ((ArrayName.LABELS, old_labels, new_labels), (ArrayName.STATUS, old_status, new_status))
+    turns_complete = complete and not (before is not None and before.complete)
+    window = (slice(None), slice(None)) if turns_complete else bounds(codes != UNDECIDED)
+    patches = _patches(state, ref, labels, codes, window) if window is not None else ()
     return Edit(
-        slice_patches(ref, changes, shape=shape),
+        patches,
         () if record == before else (RecordChange(ref, before, record),),
         (Rejection(ref, True, False),) if ref in state.rejected else (),
     )
+
+
+def _patches(state: State, ref: SliceRef, labels: LabelArray, codes: LabelArray, window: Window) -> tuple[Patch, ...]:
+    """Return the patches inside a window; where the window is the whole slice, it turns complete."""
+    # On the last axis a slice's voxels lie far apart in memory: fetch them once.
+    old_labels, old_status = (np.ascontiguousarray(view[window]) for view in slice_views(state, ref))
+    claimed = codes[window] != UNDECIDED
+    new_labels = np.where(claimed, labels[window], old_labels)
+    new_status = np.where(claimed, codes[window], old_status)
+    if window[0].start is None:
+        new_status[new_status == UNDECIDED] = PAINTED
+    changes = ((ArrayName.LABELS, old_labels, new_labels), (ArrayName.STATUS, old_status, new_status))
+    corner = (window[0].start or 0, window[1].start or 0)
+    return slice_patches(ref, changes, shape=state.geometry.shape, corner=corner)
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,15 +119,21 @@ def protect(state: State, ref: SliceRef, *, mask: MaskArray, values: LabelArray)
     Voxels of locked structures stay, and none are added to them. Accepted voxels of another structure
     stay; the eraser changes accepted voxels of the active structure only.
     """
-    labels, status = slice_views(state, ref)
+    window = bounds(mask)
+    if window is None:
+        return Protection(mask, mask, "")
+    labels, status = (np.ascontiguousarray(view[window]) for view in slice_views(state, ref))
+    inside, values = mask[window], values[window]
     differs = labels != values
     locked = _mark(state.locked)
-    kept_locked = mask & differs & (locked[labels] | locked[values])
+    kept_locked = inside & differs & (locked[labels] | locked[values])
     erasable = (values == BACKGROUND) & (labels == (state.active or BACKGROUND))
     accepted = (status == ACCEPTED) & (labels != BACKGROUND)
-    kept_accepted = mask & differs & accepted & ~erasable & ~kept_locked
-    settled = mask & ~differs & (status == ACCEPTED)
-    allowed = mask & ~kept_locked & ~kept_accepted & ~settled
+    kept_accepted = inside & differs & accepted & ~erasable & ~kept_locked
+    settled = np.zeros_like(mask)
+    settled[window] = inside & ~differs & (status == ACCEPTED)
+    allowed = np.zeros_like(mask)
+    allowed[window] = inside & ~kept_locked & ~kept_accepted & ~settled[window]
     holders = np.unique(np.where(locked[labels], labels, values)[kept_locked])
     notes = [
         _kept(kept_locked, f"the locked {state.names(int(v) for v in holders)}", "unlock it to change them"),
@@ -125,7 +143,7 @@ def protect(state: State, ref: SliceRef, *, mask: MaskArray, values: LabelArray)
             "choose that structure to change them",
         ),
     ]
-    return Protection(np.asarray(allowed), np.asarray(settled), " ".join(n for n in notes if n))
+    return Protection(allowed, settled, " ".join(n for n in notes if n))
 
 
 def _mark(ids: frozenset[int]) -> MaskArray:

@@ -7,11 +7,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
-import numpy as np
-
 from napari_medmeta.core import Box, LabelArray, SliceRef, Structure, Triple
 from napari_medmeta.session.model import Json, SliceRecord, Topic
 from napari_medmeta.session.packing import pack
+from napari_medmeta.session.records import bounds
 
 __all__ = ["ArrayName", "Patch", "RecordChange", "Rejection", "Selection", "Step", "Table", "slice_patches"]
 
@@ -131,23 +130,29 @@ class Step:
 
 
 def slice_patches(
-    ref: SliceRef, changes: Iterable[tuple[ArrayName, LabelArray, LabelArray]], *, shape: Triple
+    ref: SliceRef,
+    changes: Iterable[tuple[ArrayName, LabelArray, LabelArray]],
+    *,
+    shape: Triple,
+    corner: tuple[int, int] = (0, 0),
 ) -> tuple[Patch, ...]:
-    """Return the patches that turn the slices ``before`` into ``after`` (rows, columns), each as small as can be."""
-    whole = Box.of_slice(ref, shape)
-    found = (_patch(name, whole, ref.axis, before, after) for name, before, after in changes)
+    """Return the patches that turn parts ``before`` of a slice into ``after``, each as small as can be.
+
+    The parts are (rows, columns) arrays whose first voxel is ``corner`` of the slice.
+    """
+    found = (_patch(ref, name, before, after, shape, corner) for name, before, after in changes)
     return tuple(patch for patch in found if patch is not None)
 
 
-def _patch(name: ArrayName, whole: Box, axis: int, before: LabelArray, after: LabelArray) -> Patch | None:
-    differs = before != after
-    rows, columns = np.flatnonzero(differs.any(axis=1)), np.flatnonzero(differs.any(axis=0))
-    if not rows.size:
+def _patch(
+    ref: SliceRef, name: ArrayName, before: LabelArray, after: LabelArray, shape: Triple, corner: tuple[int, int]
+) -> Patch | None:
+    window = bounds(before != after)
+    if window is None:
         return None
-    start, stop = list(whole.start), list(whole.stop)
-    first, second = (a for a in range(3) if a != axis)
-    start[first], stop[first] = int(rows[0]), int(rows[-1]) + 1
-    start[second], stop[second] = int(columns[0]), int(columns[-1]) + 1
-    crop = (slice(start[first], stop[first]), slice(start[second], stop[second]))
+    box = Box.of_slice(ref, shape)
+    start, stop = list(box.start), list(box.stop)
+    for axis, part, offset in zip((a for a in range(3) if a != ref.axis), window, corner, strict=True):
+        start[axis], stop[axis] = offset + part.start, offset + part.stop
     box = Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))
-    return Patch(name, box, pack(before[crop]), pack(after[crop]))
+    return Patch(name, box, pack(before[window]), pack(after[window]))

@@ -21,7 +21,7 @@ from napari_medmeta.core import (
     Triple,
 )
 from napari_medmeta.session.model import UNDECIDED, SliceRecord
-from napari_medmeta.session.records import own_claims, slice_shape
+from napari_medmeta.session.records import count_labels, own_claims, slice_shape
 
 __all__ = ["Preview", "ProposalStack", "Shown", "visible"]
 
@@ -45,7 +45,7 @@ class Shown:
     @classmethod
     def looking_for(cls, proposal: Proposal, known: frozenset[int], with_examples: frozenset[int]) -> Shown:
         """Return a proposal with what it looked for, among the structures ``known`` to the table."""
-        present = frozenset(int(v) for v in np.flatnonzero(np.bincount(proposal.labels.ravel(), minlength=1)))
+        present = frozenset(int(v) for v in np.flatnonzero(count_labels(proposal.labels)))
         named = present | frozenset(proposal.expected_dice) | frozenset(proposal.trust)
         structures = (with_examples | named) & known
         return cls(proposal, structures, not present <= structures | {BACKGROUND})
@@ -91,6 +91,11 @@ class ProposalStack:
         return whole
 
     @property
+    def structures(self) -> frozenset[int]:
+        """All structures that any of them looked for."""
+        return frozenset().union(*(item.structures for item in self.shown))
+
+    @property
     def slice_dice(self) -> dict[SliceRef, float]:
         """For each slice that holds a proposal, the Dice expected by the newest one that says so."""
         return {ref: dice for item in self.shown for ref, dice in item.proposal.slice_dice.items()}
@@ -104,6 +109,8 @@ class ProposalStack:
 
     def labels_in(self, box: Box) -> LabelArray:
         """Return the proposed labels inside ``box`` (``box.shape`` uint8)."""
+        if self.shown and self.shown[-1].proposal.covered.intersection(box) == box:
+            return self.shown[-1].labels_in(box)
         out = np.zeros(box.shape, dtype=np.uint8)
         for item in self.shown:
             part = item.proposal.covered.intersection(box)
@@ -145,12 +152,11 @@ def visible(state: Reviewed, box: Box, *, ignore: SliceRef | None = None) -> Lab
     if not part.size:
         return out
     proposed = state.proposals.labels_in(part)
-    open_ids = np.zeros(256, dtype=np.uint8)
-    for structure in state.structures:
-        if not structure.locked:
-            open_ids[structure.id] = structure.id
-    proposed = open_ids[proposed]
-    proposed[state.labels[part.slices] != BACKGROUND] = BACKGROUND
+    open_ids = {structure.id for structure in state.structures if not structure.locked}
+    for closed in state.proposals.structures - open_ids:
+        proposed[proposed == closed] = BACKGROUND
+    # Multiplying is several times quicker than choosing, and this runs over the whole proposal.
+    proposed *= state.labels[part.slices] == BACKGROUND
     _hide_decided(state, proposed, part)
     for ref in state.rejected:
         window = _crossing(ref, part)
@@ -162,17 +168,18 @@ def visible(state: Reviewed, box: Box, *, ignore: SliceRef | None = None) -> Lab
 
 def _hide_decided(state: Reviewed, proposed: LabelArray, box: Box) -> None:
     """Set to background what was decided to be background while the proposed structure was looked for."""
-    decided = state.status[box.slices] != UNDECIDED
-    if not (decided & (proposed != BACKGROUND)).any():
+    if not state.records:
         return
+    undecided = state.status[box.slices] == UNDECIDED
     everywhere = frozenset.intersection(*(r.looked_for for r in state.records.values()))
-    late = [s.id for s in state.structures if s.id not in everywhere]
-    hidden = decided & ~np.isin(proposed, late)
-    for structure in late:
-        where = decided & (proposed == structure)
+    late = state.proposals.structures - everywhere
+    if not late:
+        proposed *= undecided
+        return
+    for structure in state.proposals.structures:
+        where = (proposed == structure) & ~undecided
         if where.any():
-            hidden |= where & _looked_for(state, structure, box)
-    proposed[hidden] = BACKGROUND
+            proposed[where & _looked_for(state, structure, box) if structure in late else where] = BACKGROUND
 
 
 def _looked_for(state: Reviewed, structure: int, box: Box) -> MaskArray:
@@ -235,10 +242,12 @@ class Preview:
         """Add (or take away, with ``sign`` -1) the voxels open inside ``box`` right now."""
         if not state.proposals:
             return
-        mask = visible(state, box) != BACKGROUND
-        for axis in range(3):
-            others = tuple(a for a in range(3) if a != axis)
-            self._counts[axis][box.slices[axis]] += sign * np.count_nonzero(mask, axis=others)
+        mask = (visible(state, box) != BACKGROUND).view(np.uint8)
+        # Two passes over the voxels give all three axes.
+        by_row, by_column = mask.sum(axis=2, dtype=np.uint32), mask.sum(axis=0, dtype=np.uint32)
+        sums = (by_row.sum(axis=1), by_row.sum(axis=0), by_column.sum(axis=0))
+        for counts, part, found in zip(self._counts, box.slices, sums, strict=True):
+            counts[part] += sign * found.astype(np.int64)
 
     def _zeros(self) -> tuple[npt.NDArray[np.int64], ...]:
         return tuple(np.zeros(n, dtype=np.int64) for n in self._shape)

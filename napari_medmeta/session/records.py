@@ -9,16 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
-from napari_medmeta.core import BACKGROUND, LabelArray, SliceRef, Triple, label_slice
+from napari_medmeta.core import BACKGROUND, LabelArray, MaskArray, SliceRef, Triple, label_slice
 from napari_medmeta.session.model import OUTDATED, PAINTED, UNDECIDED, Layer, SliceRecord
 from napari_medmeta.session.packing import pack, unpack
 
 __all__ = [
+    "Window",
+    "bounds",
     "compose_slice",
     "compose_volume",
+    "count_labels",
     "has_background",
     "newest_elsewhere",
     "own_claims",
@@ -27,6 +32,9 @@ __all__ = [
     "with_claims",
     "without_structure",
 ]
+
+Window: TypeAlias = tuple[slice, slice]
+"""Rows and columns of a part of a slice."""
 
 
 def slice_shape(shape: Triple, axis: int) -> tuple[int, int]:
@@ -50,16 +58,30 @@ def with_claims(
         Tick of the newest claim on slices of other axes. Only claims older than that need a layer of
         their own, as only then something could lie between them.
     """
-    if not codes.any():
+    window = bounds(codes != 0)
+    if window is None:
         return record
-    shape = (codes.shape[0], codes.shape[1])
     kept = record.layers
     if kept and kept[-1].tick > newest_crossing:
-        old_labels, old_codes = _inflate(kept[-1:], shape)
-        labels = np.where(codes != 0, labels, old_labels)
-        codes = np.where(codes != 0, codes, old_codes)
+        old = kept[-1]
+        window = _union(window, _window(old))
+        labels, codes = labels[window], codes[window]
+        old_labels, old_codes = _inflate((old,), codes.shape, corner=_corner(window))
+        fresh = codes != 0
+        labels, codes = np.where(fresh, labels, old_labels), np.where(fresh, codes, old_codes)
         kept = kept[:-1]
-    return replace(record, layers=(*kept, _layer(labels, codes, tick)))
+    else:
+        labels, codes = labels[window], codes[window]
+    return replace(record, layers=(*kept, _layer(labels, codes, tick, corner=_corner(window))))
+
+
+def bounds(mask: MaskArray) -> Window | None:
+    """Return the (rows, columns) slices that hold every true voxel of a 2D mask, None for no voxel."""
+    rows = np.flatnonzero(mask.any(axis=1))
+    if not rows.size:
+        return None
+    columns = np.flatnonzero(mask[rows[0] : rows[-1] + 1].any(axis=0))
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
 
 
 def own_claims(record: SliceRecord, shape: tuple[int, int]) -> tuple[LabelArray, LabelArray]:
@@ -102,6 +124,17 @@ def without_structure(record: SliceRecord, structure: int, shape: tuple[int, int
     if not layers and not record.complete:
         return None
     return replace(record, layers=tuple(layers), looked_for=record.looked_for - {structure})
+
+
+def count_labels(labels: LabelArray) -> npt.NDArray[np.int64]:
+    """Return for each of the 256 values how many voxels of ``labels`` (I, J, K) have it, background not counted."""
+    counts = np.zeros(256, dtype=np.int64)
+    # Slice by slice, as counting turns every voxel into eight bytes.
+    for part in labels:
+        if part.any():
+            counts += np.bincount(part.ravel(), minlength=256)
+    counts[BACKGROUND] = 0
+    return counts
 
 
 def newest_elsewhere(records: Mapping[SliceRef, SliceRecord], axis: int) -> int:
@@ -161,25 +194,41 @@ def _status_of(codes: LabelArray) -> LabelArray:
     return np.where(codes == OUTDATED, np.uint8(PAINTED), codes)
 
 
-def _inflate(layers: tuple[Layer, ...], shape: tuple[int, int]) -> tuple[LabelArray, LabelArray]:
+def _inflate(
+    layers: tuple[Layer, ...], shape: tuple[int, ...], *, corner: tuple[int, int] = (0, 0)
+) -> tuple[LabelArray, LabelArray]:
+    """Return labels and codes of ``shape`` (rows, columns), whose first voxel is ``corner`` of the slice."""
     labels = np.zeros(shape, dtype=np.uint8)
     codes = np.full(shape, UNDECIDED, dtype=np.uint8)
     for layer in layers:
-        window = tuple(slice(a, a + n) for a, n in zip(layer.start, layer.shape, strict=True))
+        rows, columns = (slice(a - c, a - c + n) for a, n, c in zip(layer.start, layer.shape, corner, strict=True))
         new = unpack(layer.codes, layer.shape)
         claimed = new != 0
-        labels[window][claimed] = unpack(layer.labels, layer.shape)[claimed]
-        codes[window][claimed] = new[claimed]
+        labels[rows, columns][claimed] = unpack(layer.labels, layer.shape)[claimed]
+        codes[rows, columns][claimed] = new[claimed]
     return labels, codes
 
 
-def _layer(labels: LabelArray, codes: LabelArray, tick: int) -> Layer:
+def _layer(labels: LabelArray, codes: LabelArray, tick: int, *, corner: tuple[int, int] = (0, 0)) -> Layer:
     claimed = codes != 0
-    rows, columns = np.flatnonzero(claimed.any(axis=1)), np.flatnonzero(claimed.any(axis=0))
-    start = (int(rows[0]), int(columns[0]))
-    shape = (int(rows[-1]) + 1 - start[0], int(columns[-1]) + 1 - start[1])
-    window = tuple(slice(a, a + n) for a, n in zip(start, shape, strict=True))
+    window = bounds(claimed) or (slice(0, 0), slice(0, 0))
+    claimed, codes = claimed[window], codes[window]
     # One form for the same claims, so that records can be compared and packed well.
-    crop = np.where(claimed, labels, BACKGROUND)[window]
-    background = bool((claimed & (labels == BACKGROUND) & (codes != OUTDATED)).any())
-    return Layer(tick, start, shape, pack(crop), pack(codes[window]), background)
+    crop = np.where(claimed, labels[window], np.uint8(BACKGROUND))
+    background = bool((claimed & (crop == BACKGROUND) & (codes != OUTDATED)).any())
+    start = (corner[0] + window[0].start, corner[1] + window[1].start)
+    return Layer(tick, start, (crop.shape[0], crop.shape[1]), pack(crop), pack(codes), background)
+
+
+def _window(layer: Layer) -> Window:
+    rows, columns = (slice(a, a + n) for a, n in zip(layer.start, layer.shape, strict=True))
+    return rows, columns
+
+
+def _union(one: Window, other: Window) -> Window:
+    rows, columns = (slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(one, other, strict=True))
+    return rows, columns
+
+
+def _corner(window: Window) -> tuple[int, int]:
+    return window[0].start, window[1].start

@@ -8,15 +8,13 @@ import sqlite3
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from napari_medmeta.core import Geometry
 from napari_medmeta.session.codec import Checkpoint, Sound, damaged, decode_checkpoint, decode_step
 from napari_medmeta.session.events import Event, Kind
 from napari_medmeta.session.history import History, Past
 from napari_medmeta.session.model import EventRecord, Json, PaintMode
 from napari_medmeta.session.patches import Step
-from napari_medmeta.session.records import compose_volume
+from napari_medmeta.session.records import compose_volume, count_labels
 from napari_medmeta.session.state import State, apply
 from napari_medmeta.session.storage import Row, seal
 
@@ -169,7 +167,7 @@ def _from_checkpoint(source: Source, out: Replayed) -> int:
     state.active, state.mode = checkpoint.active, checkpoint.mode
     state.auto_propose, state.generation = checkpoint.auto_propose, checkpoint.generation
     state.labels, state.status = compose_volume(state.records, source.geometry.shape)
-    state.voxels = np.bincount(state.labels.ravel(), minlength=256)
+    state.voxels = count_labels(state.labels)
     return number
 
 

@@ -78,12 +78,12 @@ def accept_component(state: State, ijk: Triple) -> Step:
     if label == BACKGROUND or box is None:
         raise MissingExamplesError("Nothing is proposed here", next_step="Point at a proposed structure")
     same = state.proposals.labels_in(box) == label
+    around = Box.around(same) or Box.whole(same.shape)
+    box = _moved(around, box.start)
+    same = same[around.slices]
     parts, _ = ndimage.label(same, structure=np.ones((3, 3, 3)))
-    seed = tuple(n - a for n, a in zip((i, j, k), box.start, strict=True))
-    part = (parts == parts[seed]) & (visible(state, box) == label)
-    around = Box.around(part)
-    if around is None:
-        raise MissingExamplesError("Nothing is proposed here", next_step="Point at a proposed structure")
+    part = (parts == parts[i - box.start[0], j - box.start[1], k - box.start[2]]) & (visible(state, box) == label)
+    around = Box.around(part) or Box.whole(part.shape)
     axis = main_axis(state)
     edit = Edit()
     for offset in range(around.start[axis], around.stop[axis]):
@@ -173,6 +173,12 @@ def _open(state: State, ref: SliceRef) -> LabelArray:
 
 def _covered(state: State, ref: SliceRef) -> bool:
     return state.proposals.covering(Box.of_slice(ref, state.geometry.shape)) is not None
+
+
+def _moved(box: Box, by: Triple) -> Box:
+    i, j, k = (a + b for a, b in zip(box.start, by, strict=True))
+    p, q, r = (a + b for a, b in zip(box.stop, by, strict=True))
+    return Box((i, j, k), (p, q, r))
 
 
 def _pasted(mask: LabelArray, label: int, state: State, box: Box, axis: int) -> LabelArray:

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 
-from napari_medmeta.core import AnnotationError, Geometry, LabelArray, SliceRef, Structure, label_slice
-from napari_medmeta.session.model import PaintMode, SliceRecord
+from napari_medmeta.core import BACKGROUND, AnnotationError, Geometry, LabelArray, SliceRef, Structure, label_slice
+from napari_medmeta.session.model import UNDECIDED, PaintMode, SliceRecord
 from napari_medmeta.session.packing import unpack
 from napari_medmeta.session.patches import ArrayName, Step
 from napari_medmeta.session.preview import ProposalStack
@@ -24,9 +24,9 @@ class State:
     def __init__(self, geometry: Geometry) -> None:
         self.geometry = geometry
         self.planes = plane_names(geometry)
-        # Zero pages cost no memory until they are written to.
-        self.labels: LabelArray = np.zeros(geometry.shape, dtype=np.uint8)
-        self.status: LabelArray = np.zeros(geometry.shape, dtype=np.uint8)
+        # Written to at once: else the first stroke across all slices waits for the memory of the whole scan.
+        self.labels: LabelArray = np.full(geometry.shape, BACKGROUND, dtype=np.uint8)
+        self.status: LabelArray = np.full(geometry.shape, UNDECIDED, dtype=np.uint8)
         self.structures: tuple[Structure, ...] = ()
         self.records: dict[SliceRef, SliceRecord] = {}
         self.rejected: set[SliceRef] = set()
@@ -35,7 +35,7 @@ class State:
         self.auto_propose = True
         self.generation = 0
         self.voxels: npt.NDArray[np.int64] = np.zeros(256, dtype=np.int64)
-        """For each label, its number of voxels; of background only the difference."""
+        """For each structure, its number of voxels; the first entry, of background, means nothing."""
         self.proposals = ProposalStack()
 
     @property
