@@ -13,10 +13,11 @@ import numpy as np
 from PIL import Image
 from qtpy.QtCore import QTimer
 
+from napari_medmeta.core import SliceRef
 from napari_medmeta.ui.demo import open_demo
 
 SIZE = (1440, 900)
-COLOURS = 192
+COLOURS = 256
 POLL_MS = 250
 LONGEST_WAIT_S = 120
 
@@ -26,7 +27,9 @@ def main(folder: Path) -> int:
     viewer = napari.Viewer(show=True)
     viewer.window.resize(*SIZE)
     panel = open_demo(viewer)
-    viewer.scene.camera.zoom *= 1.6
+    painted = sorted(example.ref.index for example in panel.case.controller.session.support().examples)
+    panel.case.layers.go_to(SliceRef(0, (painted[1] + painted[2]) // 2))
+    viewer.scene.camera.zoom *= 1.4
     polls = iter(range(LONGEST_WAIT_S * 1000 // POLL_MS))
 
     def look() -> None:
