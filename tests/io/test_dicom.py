@@ -124,7 +124,9 @@ def test_any_acquisition_lies_where_its_header_says(
 def test_gantry_tilt_is_kept_and_told(write_slice: Write, numbers: np.ndarray, tmp_path: Path) -> None:
     c, s = np.cos(np.deg2rad(18.5)), np.sin(np.deg2rad(18.5))
     for n, plane in enumerate(numbers):
-        write_slice(plane, position=(0, 0, 4 * n), ImageOrientationPatient=[1, 0, 0, 0, float(f"{c:.9f}"), float(f"{-s:.9f}")])
+        write_slice(
+            plane, position=(0, 0, 4 * n), ImageOrientationPatient=[1, 0, 0, 0, float(f"{c:.9f}"), float(f"{-s:.9f}")]
+        )
     volume = read_volume(tmp_path / "scan")
     assert volume.geometry.is_sheared
     assert np.allclose(volume.geometry.affine[:3, 0], (0, 0, 4))
@@ -198,9 +200,9 @@ def test_a_scout_view_beside_the_scan_is_left_out_and_told(write_series: Write, 
 
 def test_slices_of_another_direction_are_told_apart(write_series: Write, numbers: np.ndarray) -> None:
     folder = write_series(numbers)
-    write_series(numbers, ImageOrientationPatient=[1, 0, 0, 0, 0, -1], z=(1, 1, 1, 1))
+    write_series(numbers[:1], ImageOrientationPatient=[1, 0, 0, 0, 0, -1])
     shapes = [(info.slices, info.problem is None) for info in list_series(folder)]
-    assert shapes == [(4, True), (4, False)]
+    assert shapes == [(4, True), (1, False)]
 
 
 def test_radial_slices_are_refused(write_slice: Write, numbers: np.ndarray, tmp_path: Path) -> None:
@@ -395,7 +397,7 @@ def test_a_big_endian_file_reads_as_a_little_endian_one(write_series: Write, num
         data = pydicom.dcmread(path)
         data.PixelData = data.pixel_array.astype(">i2").tobytes()
         data.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRBigEndian
-        data.save_as(path, implicit_vr=False, little_endian=False)
+        pydicom.dcmwrite(path, data, implicit_vr=False, little_endian=False, force_encoding=True)
     assert np.array_equal(read_volume(folder).array, numbers - 1024)
 
 
@@ -416,12 +418,18 @@ def test_rle_frames_of_an_enhanced_object_are_unpacked(write_multiframe: Write, 
     assert np.array_equal(read_volume(path).array, numbers[::-1] - 1000)
 
 
+@pytest.fixture
+def large() -> np.ndarray:
+    """(2, 64, 64) int16; JPEG 2000 halves an image several times."""
+    return np.random.default_rng(0).integers(-1000, 2000, (2, 64, 64)).astype(np.int16)
+
+
 @pytest.mark.parametrize("compressor", ["JPEG", "JPEG2000", "JPEGLS"])
-def test_lossless_jpeg_is_unpacked(write_series: Write, numbers: np.ndarray, compressor: str) -> None:
-    folder = write_series(numbers, RescaleIntercept=0, Modality="MR")
+def test_lossless_jpeg_is_unpacked(write_series: Write, large: np.ndarray, compressor: str) -> None:
+    folder = write_series(large)
     for path in folder.iterdir():
         compress(path, compressor)
-    assert np.array_equal(read_volume(folder).array, numbers)
+    assert np.array_equal(read_volume(folder).array, large - 1024)
 
 
 def compress(path: Path, compressor: str) -> None:
@@ -442,8 +450,8 @@ def compress(path: Path, compressor: str) -> None:
     packed.unlink()
 
 
-def test_damaged_compressed_pixels_are_refused(write_series: Write, numbers: np.ndarray) -> None:
-    folder = write_series(numbers)
+def test_damaged_compressed_pixels_are_refused(write_series: Write, large: np.ndarray) -> None:
+    folder = write_series(large)
     path = folder / "slice001.dcm"
     compress(path, "JPEG")
     content = bytearray(path.read_bytes())
@@ -464,7 +472,9 @@ def test_a_compression_that_cannot_be_read_is_named(
         content = path.read_bytes()
         old = b"1.2.840.10008.1.2.1\0"
         new = syntax.encode() + b"\0" * (len(syntax) % 2)
-        header = content.replace(b"UI" + len(old).to_bytes(2, "little") + old, b"UI" + len(new).to_bytes(2, "little") + new)
+        header = content.replace(
+            b"UI" + len(old).to_bytes(2, "little") + old, b"UI" + len(new).to_bytes(2, "little") + new
+        )
         path.write_bytes(header)
     with pytest.raises(UnsupportedImageError, match=word):
         read_volume(folder)

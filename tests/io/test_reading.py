@@ -100,7 +100,9 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         read_volume(tmp_path / "scan.nii")
 
 
-@pytest.mark.parametrize(("name", "hint"), [("a.png", "picture"), ("a.zip", "Unpack"), ("a.hdr", "nii.gz"), ("a", "Choose")])
+@pytest.mark.parametrize(
+    ("name", "hint"), [("a.png", "picture"), ("a.zip", "Unpack"), ("a.hdr", "nii.gz"), ("a", "Choose")]
+)
 def test_another_file_is_refused_with_a_next_step(tmp_path: Path, name: str, hint: str) -> None:
     (tmp_path / name).write_bytes(b"something")
     with pytest.raises(UnreadableFileError, match=hint):

@@ -64,9 +64,7 @@ def test_simpleitk_reads_the_same_voxels_at_the_same_places(tmp_path: Path, grid
     assert np.array_equal(sitk.GetArrayFromImage(image), array)
     for index in np.ndindex(2, 2, 2):
         corner = np.array(index) * (np.array(grid.shape) - 1)
-        assert np.allclose(
-            image.TransformIndexToPhysicalPoint(corner[::-1].tolist()), grid.to_world(corner), atol=0.01
-        )
+        assert np.allclose(image.TransformIndexToPhysicalPoint(corner[::-1].tolist()), grid.to_world(corner), atol=0.01)
 
 
 @in_one_folder
@@ -102,9 +100,7 @@ def test_only_the_file_itself_is_left(tmp_path: Path, labels: np.ndarray, grid: 
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_writing_again_replaces_the_older_file(
-    tmp_path: Path, labels: np.ndarray, grid: Geometry, suffix: str
-) -> None:
+def test_writing_again_replaces_the_older_file(tmp_path: Path, labels: np.ndarray, grid: Geometry, suffix: str) -> None:
     path = tmp_path / f"labels{suffix}"
     write_labels(path, np.zeros_like(labels), grid)
     write_labels(path, labels, grid)
@@ -137,9 +133,7 @@ def test_names_do_no_harm_to_any_format(tmp_path: Path, labels: np.ndarray, grid
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_an_image_keeps_its_values_and_type(
-    tmp_path: Path, numbers: np.ndarray, grid: Geometry, suffix: str
-) -> None:
+def test_an_image_keeps_its_values_and_type(tmp_path: Path, numbers: np.ndarray, grid: Geometry, suffix: str) -> None:
     volume = read_volume(write_image(tmp_path / f"scan{suffix}", numbers - 60, grid))
     assert np.array_equal(volume.array, numbers - 60)
     assert volume.array.dtype == np.int16

@@ -270,7 +270,11 @@ def _frame(file: ImageFile, index: int, parts: Sequence[Dataset], kind: tuple[st
 
 def _mark(parts: Sequence[Dataset], names: Sequence[str]) -> str:
     values = (part.get(name) for name in names for part in parts if name in part)
-    return next((str(v) for v in values if v is not None and str(v)), "")
+    return next((_short(v) for v in values if v is not None and str(v)), "")
+
+
+def _short(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _numbers(parts: Sequence[Dataset], name: str, count: int, path: Path) -> tuple[float, ...] | None:

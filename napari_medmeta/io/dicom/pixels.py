@@ -1,4 +1,4 @@
-"""Stored values of frames, uncompressed by pydicom or else by the GDCM inside SimpleITK."""
+"""Stored values of frames, plain or run-length encoded by pydicom, else by the GDCM inside SimpleITK."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.pixels import get_decoder
 from pydicom.uid import UID, SecondaryCaptureImageStorage
 
 from napari_medmeta.core.errors import MedmetaError, UnreadableFileError, UnsupportedImageError
@@ -34,9 +35,11 @@ COMPRESSED = (
     "1.2.840.10008.1.2.4.81",  # JPEG-LS near-lossless
     "1.2.840.10008.1.2.4.90",  # JPEG 2000 lossless
     "1.2.840.10008.1.2.4.91",  # JPEG 2000
-    "1.2.840.10008.1.2.5",  # RLE
 )
 """Transfer syntaxes (PS3.6, table A-1) that GDCM can decode."""
+
+RLE = "1.2.840.10008.1.2.5"
+"""Decoded by pydicom itself; GDCM refuses sound files of small images."""
 
 PIXEL_TAGS = (
     "Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated", "BitsStored", "HighBit",
@@ -58,7 +61,7 @@ def require_readable_pixels(frame: Frame) -> None:
     if file.transfer_syntax in (*NATIVE_LITTLE, NATIVE_BIG):
         if file.path.stat().st_size < file.pixel_bytes:
             raise truncated(file.path)
-    elif file.transfer_syntax not in COMPRESSED:
+    elif file.transfer_syntax not in (*COMPRESSED, RLE):
         raise UnsupportedImageError(
             f"The images are compressed in a way that cannot be read ({UID(file.transfer_syntax).name})",
             expected="uncompressed, JPEG, JPEG-LS, JPEG 2000 or RLE images",
@@ -94,6 +97,8 @@ def _file_values(frame: Frame) -> npt.NDArray[Any]:
             data = pydicom.dcmread(handle)
         if file.transfer_syntax in COMPRESSED:
             return _decoded(data, file, frame.dtype)
+        if file.transfer_syntax == RLE:
+            return _masked(_unpacked_rle(data, file, frame.dtype), file)
         return _masked(_native(data, file, frame.dtype), file)
     except MedmetaError:
         raise
@@ -114,6 +119,11 @@ def _native(data: Dataset, file: ImageFile, dtype: np.dtype[Any]) -> npt.NDArray
     order = dtype.newbyteorder(">" if file.transfer_syntax == NATIVE_BIG else "<")
     values = np.frombuffer(raw, dtype=order, count=file.pixel_bytes // dtype.itemsize)
     return values.reshape(file.frames, file.rows, file.columns).astype(dtype, copy=False)
+
+
+def _unpacked_rle(data: Dataset, file: ImageFile, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    values, _ = get_decoder(RLE).as_array(data, raw=True)
+    return np.asarray(values.reshape(file.frames, file.rows, file.columns), dtype=dtype)
 
 
 def _masked(values: npt.NDArray[Any], file: ImageFile) -> npt.NDArray[Any]:

@@ -158,9 +158,12 @@ def _by_direction(frames: Sequence[Frame]) -> list[list[Frame]]:
 def _parallel(a: Frame, b: Frame) -> bool:
     if a.orientation is None or b.orientation is None:
         return a.orientation == b.orientation
-    row = np.dot(a.orientation[:3], b.orientation[:3])
-    column = np.dot(a.orientation[3:], b.orientation[3:])
-    return bool(min(row, column) > PARALLEL_COSINE)
+    return all(_cosine(a.orientation[part], b.orientation[part]) > PARALLEL_COSINE for part in (slice(3), slice(3, 6)))
+
+
+def _cosine(a: Sequence[float], b: Sequence[float]) -> float:
+    lengths = float(np.linalg.norm(a) * np.linalg.norm(b))
+    return float(np.dot(a, b)) / lengths if lengths else 0.0
 
 
 def _by_marks(frames: list[Frame]) -> list[_Piece]:
