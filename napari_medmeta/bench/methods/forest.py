@@ -26,7 +26,7 @@ class Forest:
     position: bool = True
     trees: int = 60
     seed: int = 0
-    version: str = "1"
+    version: str = "2"
 
     @property
     def name(self) -> str:
