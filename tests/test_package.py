@@ -8,8 +8,10 @@ import importlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+import tarfile
 import tomllib
 import zipfile
 from collections.abc import Callable, Iterator
@@ -199,18 +201,30 @@ def test_an_editable_install_is_found_by_the_plugin_manager():
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A wheel built from a copy of the sources, so that nothing is left in the checkout."""
-    source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("dist")
-    names = run("git", "-C", REPO, "ls-files", "--cached", "--others", "--exclude-standard").splitlines()
-    for name in names:
-        if name.startswith("napari_medmeta/") or name in {"pyproject.toml", "README.md", "LICENSE"}:
-            target = source / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes((REPO / name).read_bytes())
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the sources, so that building leaves nothing in the checkout."""
+    folder = tmp_path_factory.mktemp("source")
+    for name in ("napari_medmeta", "scripts"):
+        shutil.copytree(REPO / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "MANIFEST.in", "README.md", "LICENSE", "napari.yaml", "Makefile"):
+        shutil.copy(REPO / name, folder / name)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheel(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("wheel")
     build = ("-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir")
     run(sys.executable, *build, out, source)
     return next(out.glob("*.whl"))
+
+
+def test_a_source_archive_holds_what_a_build_and_a_reader_need(source, tmp_path):
+    build = f"import os; os.chdir({str(source)!r}); import setuptools.build_meta as b; b.build_sdist({str(tmp_path)!r})"
+    run(sys.executable, "-c", build)
+    with tarfile.open(next(tmp_path.glob("*.tar.gz"))) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    assert {"pyproject.toml", "Makefile", "LICENSE", "napari_medmeta/napari.yaml", "scripts/make_venv.sh"} <= names
 
 
 def test_a_wheel_holds_every_module_the_manifest_and_the_licence(wheel):
