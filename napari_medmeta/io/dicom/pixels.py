@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.pixels import get_decoder
+from pydicom.pixels.decoders import get_decoder
 from pydicom.uid import UID, SecondaryCaptureImageStorage
 
 from napari_medmeta.core.errors import MedmetaError, UnreadableFileError, UnsupportedImageError
