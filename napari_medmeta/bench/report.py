@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import numpy as np
+from scipy.stats import spearmanr
+
 from napari_medmeta import __version__
 from napari_medmeta.bench.cases import Case, source_of
 from napari_medmeta.bench.run import Plan, Skipped
@@ -128,6 +131,7 @@ def _tables(runs: Sequence[Run], setting: Setting) -> str:
     sections = [_made_by(setting), _means(results)]
     if any(r.surface_dice for r in runs):
         sections.append(_boundaries(results))
+    sections.append(_calibration(results))
     if OURS in results.methods and len(results.methods) > 1:
         sections.append(_against_each(results))
         if VOTE in results.methods:
@@ -199,6 +203,24 @@ def _boundaries(results: Results) -> str:
         rows.append(row)
     note = "HD95 leaves out structures of which nothing was proposed, so it must be read beside the Dice."
     return "\n\n".join(["## Surfaces", note, _table(header, rows)])
+
+
+def _calibration(results: Results) -> str:
+    rows = []
+    for method in results.methods:
+        for k in results.ks:
+            pairs = results.expected_and_true(method, k)
+            if len(pairs) > 1:
+                expected, true = np.array(pairs).T
+                error = float(np.mean(np.abs(expected - true)))
+                bias = float(np.mean(expected - true))
+                varies = np.ptp(expected) > 0 and np.ptp(true) > 0
+                rank = f"{spearmanr(expected, true).statistic:.2f}" if varies else ""
+                rows.append([method, str(k), str(len(pairs)), f"{error:.3f}", f"{bias:+.3f}", rank])
+    if not rows:
+        return ""
+    header = ["method", "k", "structures", "mean error", "bias", "rank correlation"]
+    return "\n\n".join(["## Expected Dice against the true one, by structure", _table(header, rows)])
 
 
 def _against_each(results: Results) -> str:

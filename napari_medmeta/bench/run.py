@@ -110,7 +110,8 @@ def run_plan(
             tick()
         if cancel is not None:
             cancel.raise_if_cancelled()
-    return tuple(sorted(skipped, key=lambda s: s.case))
+    # One case may be split over processes, each of which finds the same reason.
+    return tuple(sorted(set(skipped), key=lambda s: s.case))
 
 
 def run_case(plan: Plan, case: Case, keys: frozenset[RunKey]) -> Iterator[Run | Skipped]:

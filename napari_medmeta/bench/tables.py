@@ -88,6 +88,13 @@ class Results:
         """Return the mean over cases of any figure of a run; cases without it are left out."""
         return mean_of(of(self.run(method, k, c)) for c in self.cases(k))
 
+    def expected_and_true(self, method: str, k: int) -> list[tuple[float, float]]:
+        """Return for each structure of each case what the method expected of itself, and what came true."""
+        runs = (self.run(method, k, c) for c in self.cases(k))
+        return [
+            (r.expected_dice[s], d) for r in runs for s, d in r.dice.items() if d is not None and s in r.expected_dice
+        ]
+
     def best_peer(self, k: int, case: str) -> tuple[str, float]:
         """Return the method other than ours with the highest Dice on a case; nobody could choose it beforehand."""
         peers = [m for m in self.methods if m != OURS]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 
 import pytest
 
@@ -57,6 +58,12 @@ def test_paired_differences_are_ours_minus_theirs():
     gap, won = paired([0.8, 0.6], [0.7, 0.9])
     assert gap.mean == pytest.approx(-0.1)
     assert won == 0.5
+
+
+def test_expected_and_true_dice_stand_side_by_side(runs, tmp_path):
+    sure = [replace(r, expected_dice={1: 0.9}) if r.key.method == "medmeta" else r for r in runs]
+    assert Results(sure).expected_and_true("medmeta", 3) == [(0.9, 0.8), (0.9, 0.6)]
+    assert Results(sure).expected_and_true("vote", 3) == []
 
 
 def test_the_interval_of_equal_values_has_no_width():
