@@ -136,11 +136,11 @@ def protect(state: State, ref: SliceRef, *, mask: MaskArray, values: LabelArray)
     allowed[window] = inside & ~kept_locked & ~kept_accepted & ~settled[window]
     holders = np.unique(np.where(locked[labels], labels, values)[kept_locked])
     notes = [
-        _kept(kept_locked, f"the locked {state.names(int(v) for v in holders)}", "unlock it to change them"),
+        _kept(kept_locked, f"the locked {state.names(int(v) for v in holders)}", "unlock it"),
         _kept(
             kept_accepted,
             f"the accepted {state.names(int(v) for v in np.unique(labels[kept_accepted]))}",
-            "choose that structure to change them",
+            "choose that structure",
         ),
     ]
     return Protection(allowed, settled, " ".join(n for n in notes if n))
@@ -158,4 +158,5 @@ def _kept(mask: MaskArray, whose: str, remedy: str) -> str:
         return ""
     belong = "belongs" if number == 1 else "belong"
     were = "was" if number == 1 else "were"
-    return f"{counted(number, 'voxel')} {belong} to {whose} and {were} kept; {remedy}."
+    them = "it" if number == 1 else "them"
+    return f"{counted(number, 'voxel')} {belong} to {whose} and {were} kept; {remedy} to change {them}."

@@ -41,7 +41,7 @@ def paint(state: State, ref: SliceRef, mask: MaskArray, *, value: int) -> Step:
     In COMPLETE mode the slice becomes a complete example, taking over the proposal on it first. In
     SCRIBBLE mode only the stroked voxels become known.
     """
-    mask = _require_mask(state, ref, mask)
+    mask = _require_mask(mask, _require_paintable(state, ref, value))
     text = f"{_doing(state, value)} on {slice_name(state.planes, ref)}"
     parameters: dict[str, Json] = {**_place(ref), "value": value, "mode": state.mode.value}
     parameters["voxels"] = int(np.count_nonzero(mask))
@@ -221,10 +221,8 @@ def _require_paintable(state: State, ref: SliceRef, value: int) -> tuple[int, in
     return slice_shape(state.geometry.shape, ref.axis)
 
 
-def _require_mask(state: State, ref: SliceRef, mask: MaskArray) -> MaskArray:
+def _require_mask(mask: MaskArray, shape: tuple[int, int]) -> MaskArray:
     array = np.asarray(mask)
-    require_slice(state, ref)
-    shape = slice_shape(state.geometry.shape, ref.axis)
     if array.shape != shape or array.dtype != np.bool_:
         raise AnnotationError(
             f"A stroke of shape {array.shape} and type {array.dtype} does not fit the slice",
