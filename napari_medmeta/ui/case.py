@@ -124,6 +124,7 @@ class Case:
             self.layers.update(box)
         elif Topic.PROPOSAL in change.what:
             self.layers.update_proposal(box)
+        self.layers.tell()
         if Topic.STRUCTURES in change.what:
             self.layers.recolour()
         if change.what & {Topic.STRUCTURES, Topic.SETTINGS}:

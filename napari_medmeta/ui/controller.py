@@ -33,7 +33,7 @@ from napari_medmeta.session import Change, PaintMode, Session, SliceState, Topic
 from napari_medmeta.ui.keys import STRUCTURE_KEYS
 from napari_medmeta.ui.layers import BACKGROUND_STROKE
 from napari_medmeta.ui.scan import Scan
-from napari_medmeta.ui.slice_strip import StripValue
+from napari_medmeta.ui.slice_strip import STATE_WORDS, StripValue
 from napari_medmeta.ui.strokes import Edit, strokes_on, touched_slices
 from napari_medmeta.ui.structure_table import StructureRow
 from napari_medmeta.ui.worker import Failed, Idle, JobEvent, Progressed, Proposed, Ready, Runner, Started
@@ -178,6 +178,12 @@ class Controller:
         dice = {ref.index: value for ref, value in expected.items() if ref.axis == axis}
         return StripValue(self.session.axis_overview(axis), dice, self.focus.index)
 
+    def words(self, ref: SliceRef, /) -> str:
+        """Say in words what is known about the slice ``ref``."""
+        state = self.session.slice_state(ref)
+        dice = self.slice_confidence(ref) if state in PROPOSED_STATES else None
+        return STATE_WORDS[state] + ("" if dice is None else f", expected Dice {dice:.2f}")
+
     def hint(self) -> str:
         """Say in one line what is missing, or what to do next."""
         return self.session.hint()
@@ -289,14 +295,20 @@ class Controller:
         if not self.session.can_undo:
             self.told.emit("There is nothing to undo.")
             return False
-        return self._do(self.session.undo)
+        text = self.session.undo_text
+        done = self._do(self.session.undo)
+        self.told.emit(f"Undone: {text}.")
+        return done
 
     def redo(self) -> bool:
         """Do again what was undone last."""
         if not self.session.can_redo:
             self.told.emit("There is nothing to redo.")
             return False
-        return self._do(self.session.redo)
+        text = self.session.redo_text
+        done = self._do(self.session.redo)
+        self.told.emit(f"Done again: {text}.")
+        return done
 
     def propose(self) -> bool:
         """Ask the engine for a proposal now."""

@@ -42,19 +42,29 @@ class SeriesRow(Protocol):
     """What the chooser shows of one DICOM series."""
 
     @property
-    def description(self) -> str: ...
+    def description(self) -> str:
+        """What the scanner called it."""
+        ...
 
     @property
-    def modality(self) -> str: ...
+    def modality(self) -> str:
+        """CT, MR or another kind."""
+        ...
 
     @property
-    def slices(self) -> int: ...
+    def slices(self) -> int:
+        """How many slices it has."""
+        ...
 
     @property
-    def spacing_mm(self) -> tuple[float, ...] | None: ...
+    def spacing_mm(self) -> tuple[float, ...] | None:
+        """Distance between voxels, where it can be opened."""
+        ...
 
     @property
-    def problem(self) -> str | None: ...
+    def problem(self) -> str | None:
+        """Why it cannot be opened, or None."""
+        ...
 
 
 def default_path(scan: Scan) -> Path:

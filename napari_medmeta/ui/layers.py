@@ -57,20 +57,38 @@ class Shown(Protocol):
     """What the layers read of the session, through the controller."""
 
     @property
-    def labels(self) -> LabelArray: ...
+    def labels(self) -> LabelArray:
+        """What is painted and accepted (I, J, K)."""
+        ...
 
     @property
-    def structures(self) -> Sequence[Structure]: ...
+    def structures(self) -> Sequence[Structure]:
+        """The structures and their colours."""
+        ...
 
-    def proposed_labels(self, box: Box, /) -> LabelArray: ...
+    def proposed_labels(self, box: Box, /) -> LabelArray:
+        """Return what is still proposed inside a box."""
+        ...
 
-    def confidence(self, box: Box, /) -> FloatArray: ...
+    def confidence(self, box: Box, /) -> FloatArray:
+        """Return how sure the engine is inside a box, in [0, 1]."""
+        ...
 
-    def background_strokes(self) -> Iterable[tuple[SliceRef, MaskArray]]: ...
+    def background_strokes(self) -> Iterable[tuple[SliceRef, MaskArray]]:
+        """Return for each slice with strokes where they say "background"."""
+        ...
 
-    def takes_over(self, ref: SliceRef, /) -> bool: ...
+    def takes_over(self, ref: SliceRef, /) -> bool:
+        """Whether painting on a slice starts from its proposal."""
+        ...
 
-    def is_hint(self, ref: SliceRef, /) -> bool: ...
+    def is_hint(self, ref: SliceRef, /) -> bool:
+        """Whether the proposal on a slice is too unsure to be outlined."""
+        ...
+
+    def words(self, ref: SliceRef, /) -> str:
+        """Say what is known about a slice."""
+        ...
 
 
 class CaseLayers:
@@ -223,6 +241,11 @@ class CaseLayers:
                 layer.visible = self._overlay_shown
         return self._overlay_shown
 
+    def tell(self) -> None:
+        """Write into the corner of the canvas what is known about the slice on screen."""
+        ref = self.current()
+        self._compass.show(ref, self._shown.words(ref))
+
     # Tools
 
     @property
@@ -369,7 +392,7 @@ class CaseLayers:
         if self.closed or self._viewer.dims.ndim < 3:
             return
         ref = self.current()
-        self._compass.show(ref)
+        self.tell()
         if ref != self._ref:
             self._ref = ref
             self._draw_overlays(ref)

@@ -37,12 +37,14 @@ class Compass:
         self._viewer, self._geometry = viewer, geometry
         self._written = ""
 
-    def show(self, ref: SliceRef) -> None:
-        """Tell how the slice ``ref`` lies on screen."""
+    def show(self, ref: SliceRef, words: str) -> None:
+        """Tell how the slice ``ref`` lies on screen, and ``words`` about it."""
         overlay = self._viewer.text_overlay
         if overlay.text not in ("", self._written):
             return
-        self._written = self._text(ref)
+        self._written = self._text(ref, words)
+        if self._written == overlay.text:
+            return
         overlay.text = self._written
         overlay.visible = bool(self._written)
 
@@ -53,19 +55,20 @@ class Compass:
             overlay.text, overlay.visible = "", False
         self._written = ""
 
-    def _text(self, ref: SliceRef) -> str:
+    def _text(self, ref: SliceRef, words: str) -> str:
         dims = self._viewer.dims
         if dims.ndisplay != 2:
             return ""
         extra = dims.ndim - 3
         shown: Sequence[int] = [d - extra for d in dims.displayed]
         down, right = getattr(self._viewer.camera, "orientation2d", ("down", "right"))
-        return orientation_text(
+        where = orientation_text(
             self._geometry,
             ref,
             rows=(shown[0], str(down) == "down"),
             columns=(shown[1], str(right) == "right"),
         )
+        return f"{words}\n{where}"
 
 
 def _start(code: str, *, forwards: bool) -> str:

@@ -12,7 +12,7 @@ from napari.components import ViewerModel
 from napari.layers import Image, Labels
 from napari.utils.notifications import show_info, show_warning
 from qtpy.QtCore import QEvent, QObject, Qt, QTimer, Signal
-from qtpy.QtGui import QKeyEvent, QKeySequence, QShortcut
+from qtpy.QtGui import QKeySequence, QShortcut
 from qtpy.QtWidgets import QFrame, QHBoxLayout, QScrollArea, QVBoxLayout, QWidget
 
 from napari_medmeta.core import MedmetaError, SliceRef
@@ -175,17 +175,6 @@ class MedmetaPanel(QWidget):
         self.release()
         super().closeEvent(event)
 
-    def keyPressEvent(self, event: QKeyEvent | None) -> None:
-        """Let the keys work while the panel has the focus, too."""
-        if event is None:
-            return
-        pressed = QKeySequence(event.keyCombination())
-        for act, call in self._acts().items():
-            if act is not Act.STRUCTURE and pressed == QKeySequence(self._keys[act]):
-                call()
-                return
-        super().keyPressEvent(event)
-
     def _watch_window(self) -> None:
         window = self.window()
         if self._viewer is not None and window is not None and window is not self and self._window is None:
@@ -258,7 +247,7 @@ class MedmetaPanel(QWidget):
 
     def _wire_table(self) -> None:
         table = self._table
-        table.added.connect(self._with(lambda c, name: c.controller.add_structure(name)))
+        table.added.connect(self._with(self._add_structure))
         table.chosen.connect(self._with(lambda c, s: c.controller.choose(s)))
         table.renamed.connect(self._with(lambda c, s, name: c.controller.rename_structure(s, name)))
         table.recoloured.connect(self._with(lambda c, s, colour: c.controller.recolour_structure(s, colour)))
@@ -467,6 +456,10 @@ class MedmetaPanel(QWidget):
     def _go_to(self, index: int) -> None:
         if self.case is not None:
             self.case.layers.go_to(SliceRef(self.case.controller.focus.axis, index))
+
+    def _add_structure(self, case: Case, name: str) -> None:
+        if case.controller.add_structure(name):
+            case.paint_active()
 
     def _set_mode(self, case: Case, mode: PaintMode) -> None:
         case.controller.set_mode(mode)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from qtpy.QtCore import QPoint, Qt, Signal
-from qtpy.QtGui import QAction, QBrush, QColor, QIcon, QPixmap
+from qtpy.QtGui import QAction, QColor, QIcon, QKeyEvent, QPixmap
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QColorDialog,
@@ -160,9 +160,13 @@ class StructureTable(QWidget):
         volume = _item(f"{row.volume_ml:.1f}", editable=False, right=True)
         volume.setToolTip(HEADER_TIPS[VOLUME])
         items = {
-            COLOUR: colour, NAME: _item(row.name, editable=not row.locked), KEY: _item(self._key_of(row), editable=False),
-            LOCK: lock, VOLUME: volume, DICE: dice,
-        }  # fmt: skip
+            COLOUR: colour,
+            NAME: _item(row.name, editable=not row.locked),
+            KEY: _item(self._key_of(row), editable=False),
+            LOCK: lock,
+            VOLUME: volume,
+            DICE: dice,
+        }
         for column, item in items.items():
             self._table.setItem(number, column, item)
 
@@ -237,10 +241,14 @@ class StructureTable(QWidget):
 
 
 class _Table(QTableWidget):
-    """A table that leaves letters to the key bindings instead of searching its rows by them."""
+    """A table that leaves letters to the viewer's keys instead of searching its rows by them."""
 
-    def keyboardSearch(self, search: str | None) -> None:
-        """Search nothing."""
+    def keyPressEvent(self, event: QKeyEvent | None) -> None:
+        """Keep only the keys that move in the table."""
+        if event is not None and event.text().isprintable() and event.text().strip():
+            event.ignore()
+        else:
+            super().keyPressEvent(event)
 
 
 def _completer(parent: QWidget) -> QCompleter:
@@ -261,5 +269,8 @@ def _item(text: str, *, editable: bool, right: bool = False) -> QTableWidgetItem
 
 def _swatch(colour: str) -> QIcon:
     pixmap = QPixmap(SWATCH, SWATCH)
-    pixmap.fill(QBrush(QColor(colour)).color())
-    return QIcon(pixmap)
+    pixmap.fill(QColor(colour))
+    icon = QIcon(pixmap)
+    # Without its own picture a chosen row would tint the colour.
+    icon.addPixmap(pixmap, QIcon.Mode.Selected)
+    return icon

@@ -45,7 +45,9 @@ CLOSE_WAIT_S = 10.0
 class Engine(Segmenting, Protocol):
     """An engine that also says how much memory a scan takes."""
 
-    def memory_estimate_bytes(self, shape: Triple, /) -> int: ...
+    def memory_estimate_bytes(self, shape: Triple, /) -> int:
+        """Return about how many bytes a scan of this shape takes."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,15 +100,25 @@ JobEvent = Started | Progressed | Ready | Proposed | Failed | Idle
 class Runner(Protocol):
     """What the controller needs of a worker; tests bring one without a thread."""
 
-    def listen(self, callback: Callable[[JobEvent], None], /) -> None: ...
+    def listen(self, callback: Callable[[JobEvent], None], /) -> None:
+        """Call ``callback`` with everything that happens."""
+        ...
 
-    def load(self, volume: Volume, /) -> None: ...
+    def load(self, volume: Volume, /) -> None:
+        """Prepare the engine for a volume."""
+        ...
 
-    def propose(self, support: Support, /, *, focus: SliceRef | None) -> None: ...
+    def propose(self, support: Support, /, *, focus: SliceRef | None) -> None:
+        """Ask for a proposal."""
+        ...
 
-    def cancel(self) -> None: ...
+    def cancel(self) -> None:
+        """Stop what is running."""
+        ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Stop for good."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,7 +12,8 @@ import pytest
 
 # Under importmode=importlib a helper beside the tests is not importable by itself.
 _SPEC = importlib.util.spec_from_file_location("ui_fakes", Path(__file__).parent / "fakes.py")
-assert _SPEC is not None and _SPEC.loader is not None
+assert _SPEC is not None
+assert _SPEC.loader is not None
 fakes = importlib.util.module_from_spec(_SPEC)
 sys.modules["ui_fakes"] = fakes
 _SPEC.loader.exec_module(fakes)
@@ -51,6 +52,12 @@ def make_panel(qtbot: Any, tmp_path: Path, engine: Any) -> Iterator[Callable[...
 @pytest.fixture
 def viewer(make_napari_viewer: Any) -> Any:
     return make_napari_viewer()
+
+
+@pytest.fixture
+def panel_only(viewer: Any, make_panel: Callable[..., MedmetaPanel]) -> MedmetaPanel:
+    """The panel with nothing open."""
+    return make_panel(viewer)
 
 
 @pytest.fixture

@@ -80,12 +80,13 @@ def propose_nearest(support: Support, *, dice: float = 0.9) -> Proposal:
         nearest = min(examples, key=lambda e: abs(e.ref.index - index))
         labels[index] = np.where(nearest.known, nearest.labels, 0)
     whole = Box.whole(support.shape)
+    box = Box.around(labels) or whole
     painted = support.painted_structures()
     return Proposal(
         generation=support.generation,
-        box=whole,
-        labels=labels,
-        confidence=np.full(support.shape, 0.8, dtype=np.float32),
+        box=box,
+        labels=labels[box.slices],
+        confidence=np.full(box.shape, 0.8, dtype=np.float32),
         covered=whole,
         expected_dice=dict.fromkeys(painted, dice),
         slice_dice={SliceRef(0, i): dice for i in range(support.shape[0]) if labels[i].any()},
