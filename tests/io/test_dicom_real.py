@@ -113,7 +113,7 @@ def test_labels_of_a_tilted_scan_are_saved_where_it_was_scanned(dicom: Path, tmp
 def test_the_enhanced_object_opens_with_its_frames_sorted(dicom: Path) -> None:
     volume = read_volume(dicom / "dcmqi_multiframe" / "mf.dcm")
     image = sitk.ReadImage(str(dicom / "dcmqi_multiframe" / "mf.dcm"))
-    assert np.array_equal(volume.array, sitk.GetArrayFromImage(image)[0])
+    assert np.array_equal(volume.array, sitk.GetArrayFromImage(image).reshape(3, 38, 23))
     assert np.allclose(volume.geometry.spacing_mm, (2.5, 0.7, 0.7))
     assert volume.geometry.origin_mm == (46.4649, 5.01881, -177.75)
     assert volume.modality is Modality.CT

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.pixels.decoders import RLELosslessDecoder
+from pydicom.pixels.decoders.base import RLELosslessDecoder
 from pydicom.uid import UID, SecondaryCaptureImageStorage
 
 from napari_medmeta.core.errors import MedmetaError, UnreadableFileError, UnsupportedImageError
@@ -122,7 +122,10 @@ def _native(data: Dataset, file: ImageFile, dtype: np.dtype[Any]) -> npt.NDArray
 
 
 def _unpacked_rle(data: Dataset, file: ImageFile, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
-    values, _ = RLELosslessDecoder.as_array(data, raw=True)
+    try:
+        values, _ = RLELosslessDecoder.as_array(data, raw=True)
+    except RuntimeError as error:  # what pydicom makes of every decoder's error
+        raise damaged(file.path, "its compressed pixels cannot be unpacked") from error
     return np.asarray(values.reshape(file.frames, file.rows, file.columns), dtype=dtype)
 
 
