@@ -25,12 +25,15 @@ from napari_medmeta.session.replay import Replayed, Source, replay
 from napari_medmeta.session.rescue import rescue
 from napari_medmeta.session.storage import (
     APPLICATION_ID,
+    READ_ERRORS,
     SCHEMA,
     SCHEMA_VERSION,
     SessionFile,
     connect,
     create,
+    error_code,
     explain,
+    seal,
 )
 
 __all__ = ["create_file", "open_file"]
@@ -47,6 +50,11 @@ class _Scan:
     fingerprint: str
     geometry: Geometry
     row: tuple[str, str, str, str]
+
+    @property
+    def seal(self) -> bytes:
+        """The seal that the first event's builds on."""
+        return seal(b"", self.row, None)
 
 
 def create_file(path: Path, geometry: Geometry, *, fingerprint: str) -> SessionFile:
@@ -66,7 +74,7 @@ def create_file(path: Path, geometry: Geometry, *, fingerprint: str) -> SessionF
         connection = create(path, row)
     except sqlite3.Error as error:
         raise explain(error, path) from error
-    return SessionFile(path, connection, geometry.shape, last_stored=0, last_seal=b"")
+    return SessionFile(path, connection, geometry.shape, last_stored=0, last_seal=seal(b"", row, None))
 
 
 def open_file(
@@ -87,10 +95,10 @@ def open_file(
         scan = _read_scan(connection)
         _require_same_scan(scan, fingerprint, geometry)
         _limit(connection, scan.geometry)
-        replayed = replay(Source(connection, scan.geometry), fingerprint=scan.fingerprint)
+        replayed = replay(Source(connection, scan.geometry, first_seal=scan.seal), fingerprint=scan.fingerprint)
         if not whole or replayed.damage:
-            connection = rescue(path, connection, scan.row, replayed)
-    except sqlite3.Error as error:
+            connection = rescue(path, connection, scan.row, replayed, first_seal=scan.seal)
+    except READ_ERRORS as error:
         connection.close()
         raise explain(error, path) from error
     except MedmetaError:
@@ -107,7 +115,7 @@ def open_file(
         connection,
         scan.geometry.shape,
         last_stored=last.number if last else 0,
-        last_seal=last.seal if last else b"",
+        last_seal=last.seal if last else scan.seal,
         last_checkpoint=replayed.checkpoint,
     )
     return replayed, file
@@ -140,13 +148,13 @@ def _connected(path: Path) -> tuple[sqlite3.Connection, bool]:
     for damaged_file in (False, True):
         try:
             connection = connect(path, damaged_file=damaged_file)
-        except sqlite3.Error as error:
-            if damaged_file or getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_CORRUPT:
+        except READ_ERRORS as error:
+            if damaged_file or error_code(error) != sqlite3.SQLITE_CORRUPT:
                 raise explain(error, path) from error
             continue
         try:
             _require_schema(connection)
-        except sqlite3.Error as error:
+        except READ_ERRORS as error:
             connection.close()
             if damaged_file:
                 raise explain(error, path) from error
@@ -161,15 +169,15 @@ def _connected(path: Path) -> tuple[sqlite3.Connection, bool]:
 def _require_schema(connection: sqlite3.Connection) -> None:
     """Refuse triggers, views and any table that is not exactly ours."""
     found = connection.execute("SELECT type, name, sql FROM sqlite_master").fetchall()
-    if sorted(found) != sorted(("table", name, sql) for name, sql in SCHEMA.items()):
+    if len(found) != len(SCHEMA) or set(found) != {("table", name, sql) for name, sql in SCHEMA.items()}:
         raise damaged()
 
 
 def _read_scan(connection: sqlite3.Connection) -> _Scan:
-    rows = connection.execute("SELECT fingerprint, shape, affine, program FROM scan LIMIT 2").fetchall()
-    if len(rows) != 1 or not all(isinstance(v, str) for v in rows[0]):
+    rows = connection.execute("SELECT fingerprint, shape, affine, program, seal FROM scan LIMIT 2").fetchall()
+    if len(rows) != 1 or not all(isinstance(v, str) for v in rows[0][:4]) or seal(b"", rows[0][:4], None) != rows[0][4]:
         raise damaged()
-    fingerprint, shape, affine, program = rows[0]
+    fingerprint, shape, affine, program = rows[0][:4]
     try:
         size = json.loads(shape)
         if not all(type(n) is int and n > 0 for n in size):

@@ -16,7 +16,7 @@ from napari_medmeta.session.model import EventRecord, Json, PaintMode
 from napari_medmeta.session.patches import Step
 from napari_medmeta.session.records import compose_volume, count_labels
 from napari_medmeta.session.state import State, apply
-from napari_medmeta.session.storage import Row, seal
+from napari_medmeta.session.storage import READ_ERRORS, Row, seal
 
 __all__ = ["Replayed", "Source", "apply_setting", "replay"]
 
@@ -62,9 +62,10 @@ class Replayed:
 class Source:
     """Reads rows of a session file, and tells what can no longer be read."""
 
-    def __init__(self, connection: sqlite3.Connection, geometry: Geometry) -> None:
+    def __init__(self, connection: sqlite3.Connection, geometry: Geometry, *, first_seal: bytes) -> None:
         self._connection = connection
         self.geometry = geometry
+        self.first_seal = first_seal
         self.cut_off = False
         self.sound: Sound = set()
 
@@ -78,7 +79,7 @@ class Source:
                     self.cut_off = True
                     break
                 found.append(Row(*values))
-        except sqlite3.Error:
+        except READ_ERRORS:
             self.cut_off = True
         return found
 
@@ -86,7 +87,7 @@ class Source:
         """Return the payload of an event; raises `_Unreadable`."""
         try:
             row = self._connection.execute("SELECT payload FROM event WHERE number = ?", (number,)).fetchone()
-        except sqlite3.Error as error:
+        except READ_ERRORS as error:
             raise _Unreadable from error
         if row is None or not isinstance(row[0], bytes | None):
             raise _Unreadable
@@ -97,7 +98,7 @@ class Source:
         """Return the newest checkpoint and its event number, None when there is none to rely on."""
         try:
             row = self._connection.execute("SELECT number, seal, payload FROM checkpoint").fetchone()
-        except sqlite3.Error:
+        except READ_ERRORS:
             return None
         if row is None or not isinstance(row[0], int) or not 1 <= row[0] <= len(rows):
             return None
@@ -118,7 +119,7 @@ def replay(source: Source, *, fingerprint: str) -> Replayed:
     rows = source.rows()
     out = Replayed(State(source.geometry), fingerprint, rows=rows, damage=source.cut_off)
     start = _from_checkpoint(source, out)
-    mark = rows[start - 1].seal if start else b""
+    mark = rows[start - 1].seal if start else source.first_seal
     for row in rows[:start]:
         _move(out, row)
     for row in rows[start:]:

@@ -7,13 +7,18 @@ from contextlib import suppress
 from pathlib import Path
 
 from napari_medmeta.session.replay import Replayed
-from napari_medmeta.session.storage import SessionFile, connect, create, transaction
+from napari_medmeta.session.storage import READ_ERRORS, SessionFile, connect, create, transaction
 
 __all__ = ["rescue"]
 
 
 def rescue(
-    path: Path, damaged: sqlite3.Connection, scan: tuple[str, str, str, str], replayed: Replayed
+    path: Path,
+    damaged: sqlite3.Connection,
+    scan: tuple[str, str, str, str],
+    replayed: Replayed,
+    *,
+    first_seal: bytes,
 ) -> sqlite3.Connection:
     """Put a sound file with all readable events in place of a damaged one, which is kept under another name.
 
@@ -30,7 +35,7 @@ def rescue(
             connection,
             replayed.state.geometry.shape,
             last_stored=len(replayed.rows),
-            last_seal=replayed.rows[-1].seal if replayed.rows else b"",
+            last_seal=replayed.rows[-1].seal if replayed.rows else first_seal,
         )
         if replayed.rows:
             file.write_checkpoint(replayed.state)
@@ -55,7 +60,7 @@ def _copy(damaged: sqlite3.Connection, sound: sqlite3.Connection, replayed: Repl
         for row in replayed.rows:
             payload = None
             # A step from before the last checkpoint may be lost: then it cannot be undone, but all else holds.
-            with suppress(sqlite3.Error, TypeError):
+            with suppress(*READ_ERRORS, TypeError):
                 (payload,) = damaged.execute("SELECT payload FROM event WHERE number = ?", (row.number,)).fetchone()
             sound.execute("INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (*row.fields, row.seal, payload))
 

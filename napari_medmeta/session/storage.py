@@ -28,12 +28,14 @@ from napari_medmeta.session.state import State
 
 __all__ = [
     "APPLICATION_ID",
+    "READ_ERRORS",
     "SCHEMA",
     "SCHEMA_VERSION",
     "Row",
     "SessionFile",
     "connect",
     "create",
+    "error_code",
     "explain",
     "seal",
     "transaction",
@@ -47,7 +49,7 @@ SCHEMA_VERSION = 1
 SCHEMA = {
     "scan": (
         "CREATE TABLE scan (fingerprint TEXT NOT NULL, shape TEXT NOT NULL, affine TEXT NOT NULL, "
-        "program TEXT NOT NULL)"
+        "program TEXT NOT NULL, seal BLOB NOT NULL)"
     ),
     "event": (
         "CREATE TABLE event (number INTEGER PRIMARY KEY, time REAL NOT NULL, kind TEXT NOT NULL, "
@@ -57,7 +59,12 @@ SCHEMA = {
 }
 """The seal stands before the payload, so that the audit trail is read without reading any payload."""
 
+READ_ERRORS = (sqlite3.Error, UnicodeDecodeError)
+"""What reading a damaged file raises; the second where SQLite's message quotes the damage itself."""
+
 _BUSY_SECONDS = 1.0
+
+_SETTINGS = ("locking_mode=EXCLUSIVE", "trusted_schema=OFF", "cell_size_check=ON", "synchronous=FULL")
 
 _CHECKPOINT_EVERY = 100
 """Events between two checkpoints: replaying a hundred takes a tenth of a second."""
@@ -97,21 +104,22 @@ def connect(path: Path, *, damaged_file: bool = False) -> sqlite3.Connection:
 
     With ``damaged_file``, a file whose end is missing can be read as far as it goes.
     """
-    connection = _exclusive(path, mode="rw")
+    # SQLite refuses a file that is shorter than its header says, except under this setting.
+    connection = _exclusive(path, "mode=rw", *(("writable_schema=ON",) if damaged_file else ()))
     try:
-        if damaged_file:
-            # SQLite refuses a file that is shorter than its header says, except under this setting.
-            connection.execute("PRAGMA writable_schema=ON")
         connection.execute("PRAGMA journal_mode=WAL")
-    except sqlite3.Error:
+    except READ_ERRORS:
         connection.close()
         raise
     return connection
 
 
 def create(path: Path, scan: tuple[str, str, str, str]) -> sqlite3.Connection:
-    """Write a new, empty session file with the given row of the table "scan"; raises `sqlite3.Error`."""
-    connection = _exclusive(path, mode="rwc")
+    """Write a new, empty session file; raises `sqlite3.Error`.
+
+    ``scan`` is what its table "scan" tells: fingerprint, shape, affine, and the program that wrote it.
+    """
+    connection = _exclusive(path, "mode=rwc")
     try:
         # Still with a rollback journal: the file itself holds its identity from the first moment on.
         with transaction(connection):
@@ -119,7 +127,7 @@ def create(path: Path, scan: tuple[str, str, str, str]) -> sqlite3.Connection:
             connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
             for statement in SCHEMA.values():
                 connection.execute(statement)
-            connection.execute("INSERT INTO scan VALUES (?, ?, ?, ?)", scan)
+            connection.execute("INSERT INTO scan VALUES (?, ?, ?, ?, ?)", (*scan, seal(b"", scan, None)))
         connection.execute("PRAGMA journal_mode=WAL")
     except sqlite3.Error:
         connection.close()
@@ -127,13 +135,15 @@ def create(path: Path, scan: tuple[str, str, str, str]) -> sqlite3.Connection:
     return connection
 
 
-def _exclusive(path: Path, *, mode: str) -> sqlite3.Connection:
-    uri = f"{path.absolute().as_uri()}?mode={mode}"
+def _exclusive(path: Path, query: str, *settings: str) -> sqlite3.Connection:
+    uri = f"{path.absolute().as_uri()}?{query}"
     connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=_BUSY_SECONDS)
-    connection.execute("PRAGMA locking_mode=EXCLUSIVE")
-    connection.execute("PRAGMA trusted_schema=OFF")
-    connection.execute("PRAGMA cell_size_check=ON")
-    connection.execute("PRAGMA synchronous=FULL")
+    try:
+        for setting in (*settings, *_SETTINGS):
+            connection.execute(f"PRAGMA {setting}")
+    except READ_ERRORS:
+        connection.close()
+        raise
     return connection
 
 
@@ -156,7 +166,7 @@ class SessionFile:
     Parameters
     ----------
     last_stored, last_seal
-        Number and seal of the newest event in the file.
+        Number and seal of the newest event in the file; 0 and the scan's seal when there is none.
     last_checkpoint
         Number of the event after which the state was stored as a whole, 0 for never.
     """
@@ -281,13 +291,21 @@ class SessionFile:
             self.last_stored, self._seal = int(row[0]), bytes(row[1])
 
 
-def explain(error: sqlite3.Error, path: Path) -> StorageError:
+def explain(error: sqlite3.Error | UnicodeDecodeError, path: Path) -> StorageError:
     """Return an SQLite error in words that a radiologist understands."""
-    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+    code = error_code(error)
     found, next_step = _REASONS.get(
         code, (f"The session file {path.name} cannot be used ({error})", "Check the disk, or begin a new session")
     )
     return StorageError(found.format(name=path.name), next_step=next_step)
+
+
+def error_code(error: Exception) -> int:
+    """Return SQLite's primary result code of an error."""
+    if isinstance(error, UnicodeDecodeError):
+        return sqlite3.SQLITE_CORRUPT
+    code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+    return code & 0xFF
 
 
 _REASONS = {

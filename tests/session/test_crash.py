@@ -13,6 +13,7 @@ import pytest
 KILLS = 200
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forking needs a POSIX system")
 @pytest.mark.timeout(300)
 def test_200_kills_at_random_moments_lose_no_acknowledged_event(tmp_path: Path) -> None:
