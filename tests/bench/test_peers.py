@@ -148,3 +148,18 @@ def test_a_method_whose_package_is_missing_is_left_out_and_says_why(monkeypatch)
     assert "napari-medmeta[peers]" in missing_methods()["growcut"]
     with pytest.raises(InputError, match="not installed"):
         build_methods(["growcut"])
+
+
+@pytest.mark.parametrize("name", ["random-walker", "forest-position", "growcut"])
+def test_a_structure_that_leaves_the_scan_sideways_is_not_cut_off_at_its_border(name):
+    if name not in available_methods():
+        pytest.skip(missing_methods()[name])
+    geometry = Geometry.from_parts((13, 30, 30), spacing_mm=(2.0, 1.0, 1.0))
+    truth = np.zeros(geometry.shape, dtype=np.uint8)
+    truth[1:12, 10:20, :] = 1
+    noise = np.random.default_rng(0).normal(0, 5, geometry.shape)
+    volume = Volume((truth * 100 + noise).astype(np.float32), geometry)
+    task = make_task(truth, geometry, k=3)
+    (method,) = build_methods([name])
+    between = slice(task.painted[0], task.painted[-1])
+    assert method.segment(volume, task.support)[between, 12:18, [0, -1]].all()

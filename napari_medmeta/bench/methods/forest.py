@@ -26,7 +26,7 @@ class Forest:
     position: bool = True
     trees: int = 60
     seed: int = 0
-    version: str = "2"
+    version: str = "3"
 
     @property
     def name(self) -> str:
@@ -55,10 +55,14 @@ class Forest:
 
     def _probability(self, model: RandomForestClassifier, table: FloatArray, region: Region) -> FloatArray:
         full = np.zeros((1 + len(region.stack.structures), *region.image.shape), dtype=np.float32)
-        found = model.predict_proba(table.reshape(len(table), -1).T)
+        full[0] = 1
+        asked = region.undecided
+        found = model.predict_proba(table[:, asked].T)
+        full[:, asked] = 0
         for column, value in enumerate(model.classes_):
-            full[value - 1] = found[:, column].reshape(region.image.shape)
+            full[value - 1][asked] = found[:, column]
         # A forest judges each voxel alone; a one-voxel blur stands for the smoothing its users apply.
+        # Only in plane: painted slices, which are not asked about, must not fade into their neighbours.
         return np.stack([ndimage.gaussian_filter(p, (0, 1, 1)) for p in full])
 
 

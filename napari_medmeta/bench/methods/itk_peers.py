@@ -23,7 +23,7 @@ class GrowCut:
     """Fast GrowCut (Zhu et al. 2014), "grow from seeds" of 3D Slicer, inside the painted bound."""
 
     name: str = "growcut"
-    version: str = "2"
+    version: str = "3"
 
     def segment(self, volume: Volume, support: Support) -> LabelArray:
         """Return (I, J, K) labels that reached each voxel at the lowest cost."""
@@ -50,7 +50,7 @@ class ContourInterpolation:
     """Morphological contour interpolation (Zukic et al. 2016), optionally with our rounded ends."""
 
     dome: bool = True
-    version: str = "2"
+    version: str = "3"
 
     @property
     def name(self) -> str:

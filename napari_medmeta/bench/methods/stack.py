@@ -151,6 +151,14 @@ class Region:
         through, row, column = self.stack.spacing_mm
         return through, row * self.step, column * self.step
 
+    @property
+    def undecided(self) -> MaskArray:
+        """(s, r, c) bool: voxels that are not seeded and on which some structure may be."""
+        allowed = np.any([self._bound(s) for s in self.stack.structures], axis=0)
+        middle = (self.step - 1) // 2
+        padded = np.pad(allowed, [(0, 0)] + [(0, -n % self.step) for n in allowed.shape[1:]], mode="edge")
+        return np.asarray((self.seeds == 0) & padded[:, middle :: self.step, middle :: self.step])
+
     def labels_from(self, probability: FloatArray) -> LabelArray:
         """Return (I, J, K) labels from (1 + structures, s, r, c) probabilities, bounded and painted.
 
@@ -226,8 +234,11 @@ def _seeds(stack: Stack, box: tuple[slice, slice, slice], step: int, shape: Trip
     seeds = np.zeros(shape, dtype=np.int32)
     # Nothing lies outside of the bound in plane. The ends are cut off afterwards, unless asked for: background
     # seeds there draw a random walk's structures short.
-    seeds[:, [0, -1], :] = 1
-    seeds[:, :, [0, -1]] = 1
+    for axis, size in enumerate(stack.labels.shape[1:], start=1):
+        for end, inside in ((0, box[axis].start > 0), (-1, box[axis].stop < size)):
+            # Where the scan itself ends, a structure may well go on.
+            if inside:
+                np.moveaxis(seeds, axis, 0)[end] = 1
     numbers = np.ones(256, dtype=np.int32)
     numbers[list(stack.structures)] = 2 + np.arange(len(stack.structures))
     middle = (step - 1) // 2

@@ -24,7 +24,7 @@ class RandomWalker:
 
     beta: float = 20_000.0
     name: str = "random-walker"
-    version: str = "2"
+    version: str = "3"
 
     def segment(self, volume: Volume, support: Support) -> LabelArray:
         """Return (I, J, K) labels of highest probability inside each structure's bound."""
