@@ -1,0 +1,26 @@
+"""Which processor the engine uses."""
+
+from __future__ import annotations
+
+import torch
+
+from napari_medmeta.core import InputError
+
+__all__ = ["pick_device"]
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """Return the device called ``name``; "auto" takes CUDA, then MPS, then the CPU.
+
+    Raises
+    ------
+    InputError
+        When the device does not exist here.
+    """
+    present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        return torch.device(next(n for n in ("cuda", "mps", "cpu") if present[n]))
+    if not present.get(name, False):
+        usable = ", ".join(n for n, there in present.items() if there)
+        raise InputError(f"The device {name!r} is not available here", expected=f"auto or one of: {usable}")
+    return torch.device(name)

@@ -1,0 +1,60 @@
+"""How good a proposal is expected to be, before anyone has looked at it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from napari_medmeta.engine.fusion import Trust
+from napari_medmeta.engine.task import Task
+
+__all__ = ["expected_dice", "slice_dice"]
+
+LEFT_OUT_SHARE = 0.5
+"""Weight of the left-out slices' Dice beside the posterior's own; the rest is the posterior's."""
+
+
+def expected_dice(posterior: Tensor, trust: Trust, task: Task, depths: Sequence[int]) -> list[float]:
+    """Return for each structure the Dice expected on the slices that are not painted.
+
+    Parameters
+    ----------
+    posterior
+        (S+1, n, H, W) log-posteriors of the slices ``depths``.
+    """
+    open_rows = [n for n, z in enumerate(depths) if z not in task.depths]
+    soft = _soft_dice(posterior[:, open_rows].flatten(1)[:, :, None])[:, 0]
+    return [_blend(float(s), float(d)) for s, d in zip(soft, trust.expected_dice, strict=True)]
+
+
+def slice_dice(posterior: Tensor, trust: Trust) -> list[float | None]:
+    """Return for each of the n slices the expected Dice over its structures; None where none is proposed."""
+    proposed = posterior.argmax(0)
+    soft = _soft_dice(posterior.flatten(2).transpose(1, 2))
+    out: list[float | None] = []
+    for n in range(posterior.shape[1]):
+        here = [int(s) for s in proposed[n].unique() if s]
+        values = [_blend(float(soft[s - 1, n]), float(trust.expected_dice[s - 1])) for s in here]
+        out.append(sum(values) / len(values) if values else None)
+    return out
+
+
+def _soft_dice(log_posterior: Tensor) -> Tensor:
+    """Return (S, n) Dice of (S+1, voxels, n) posteriors with their own arg-max, were they calibrated."""
+    probability = log_posterior.exp()
+    chosen = probability.argmax(0)
+    rows = []
+    for s in range(1, len(probability)):
+        mine = (chosen == s).float()
+        agreed = 2 * (probability[s] * mine).sum(0)
+        rows.append(agreed / (probability[s].sum(0) + mine.sum(0)).clamp_min(1e-6))
+    return torch.stack(rows)
+
+
+def _blend(soft: float, left_out: float) -> float:
+    if math.isnan(left_out):
+        return soft
+    return (1 - LEFT_OUT_SHARE) * soft + LEFT_OUT_SHARE * left_out

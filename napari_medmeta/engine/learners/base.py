@@ -1,0 +1,190 @@
+"""The protocol that every learner follows, and what they share on one task."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from napari_medmeta.engine.learners.interpolation import ShapeField, shape_field
+from napari_medmeta.engine.task import Task
+
+__all__ = ["LEAST_LOG_ODDS", "Fitted", "Learner", "Scene", "SceneConfig", "normalise"]
+
+LEAST_LOG_ODDS = -7.0
+"""Log-posteriors are cut here (odds of 1 to 1,000): no single source may veto all others."""
+
+
+class Fitted(Protocol):
+    """A learner that has seen its support set."""
+
+    def evidence(self, depths: Sequence[int]) -> Tensor:
+        """Return (S+1, n, H, W) float32 log-posteriors for the n slices at ``depths``; class 0 is background."""
+        ...
+
+
+class Learner(Protocol):
+    """A few-shot learner: support set in, per-voxel class posteriors out."""
+
+    @property
+    def name(self) -> str:
+        """The source of evidence it stands for, as shown to the user."""
+        ...
+
+    def fit(self, scene: Scene) -> Fitted:
+        """Adapt to the support set of ``scene``."""
+        ...
+
+
+@dataclass(frozen=True)
+class SceneConfig:
+    """How the voxels are chosen that the appearance learners look at.
+
+    Parameters
+    ----------
+    band_mm, band_per_mm
+        Voxels nearer to the shape prior's contour than this are undecided; the band widens with the
+        distance to the nearest painted slice.
+    samples, background_samples
+        Support voxels drawn per structure, and of the background.
+    shrinkage
+        Share of the diagonal in the within-class covariance (Ledoit and Wolf, "Honey, I shrunk the
+        sample covariance matrix", 2004, give the principle; a constant is enough at these counts).
+    total_samples
+        Upper bound over all classes: attention costs samples times voxels.
+    """
+
+    band_mm: float = 8.0
+    band_per_mm: float = 0.6
+    samples: int = 400
+    background_samples: int = 1200
+    shrinkage: float = 0.1
+    total_samples: int = 3600
+
+
+class Scene:
+    """One task with what several learners need: shape, undecided voxels, support samples, metric.
+
+    Everything is derived from the task alone, with a fixed seed: the same examples give the same scene.
+    """
+
+    def __init__(self, task: Task, config: SceneConfig, *, seed: int = 0) -> None:
+        self.task = task
+        self.config = config
+        self._seed = seed
+
+    @cached_property
+    def shape(self) -> ShapeField:
+        """The interpolated shape at every depth."""
+        return shape_field(self.task)
+
+    @cached_property
+    def undecided(self) -> Tensor:
+        """(D, H, W) bool: voxels that the shape prior leaves open; all of them while it knows nothing."""
+        if not self.shape.known:
+            return torch.ones(self.task.shape, dtype=torch.bool, device=self.task.device)
+        depths = range(self.task.shape[0])
+        width = self.config.band_mm + self.config.band_per_mm * self.task.distance_mm(depths)
+        near = self.shape.distance_mm > -width[None, :, None, None]
+        deep = self.shape.distance_mm > width[None, :, None, None]
+        return near.any(0) & ~deep.any(0)
+
+    @cached_property
+    def sample_index(self) -> Tensor:
+        """(n,) int64: flat indices of the drawn support voxels."""
+        generator = torch.Generator().manual_seed(self._seed)
+        classes = self.task.classes.reshape(-1)
+        narrow = torch.where(self.undecided.reshape(-1), classes, -1)
+        per_class = min(self.config.samples, self.config.total_samples // max(1, self.task.structures))
+        drawn = []
+        for c in range(self.task.structures + 1):
+            wanted = per_class if c else self.config.background_samples
+            found = (narrow == c).nonzero()[:, 0]
+            if found.numel() < 50:  # too few to speak for a class: take them wherever they are
+                found = (classes == c).nonzero()[:, 0]
+            order = torch.randperm(found.numel(), generator=generator)[:wanted]
+            drawn.append(found[order.to(found.device)])
+        return torch.cat(drawn)
+
+    @cached_property
+    def sample_class(self) -> Tensor:
+        """(n,) int64: classes of the drawn voxels."""
+        return self.task.classes.reshape(-1)[self.sample_index]
+
+    @cached_property
+    def metric(self) -> Tensor:
+        """(C, C) float32: maps features to a space where each class has unit covariance."""
+        features = self._flat_features[:, self.sample_index].T.double()
+        scatter = torch.zeros((features.shape[1],) * 2, dtype=torch.float64, device=features.device)
+        present = self.sample_class.unique()
+        for c in present:
+            of_class = features[self.sample_class == c]
+            centred = of_class - of_class.mean(0)
+            scatter += centred.T @ centred / len(of_class) / len(present)
+        scatter += self.config.shrinkage * torch.diag(torch.diag(scatter))
+        # The floor keeps a feature that is constant over the samples from becoming infinitely important.
+        scatter += 1e-3 * torch.eye(len(scatter), dtype=torch.float64, device=scatter.device)
+        return torch.linalg.cholesky(torch.linalg.inv(scatter)).float()
+
+    @cached_property
+    def position_scale_mm(self) -> Tensor:
+        """(3,) float32: how far along D, H, W a position means something, from the structures' own size."""
+        d, h, w = self.task.spacing_mm
+        areas = [
+            float((p.classes == s).sum()) * h * w
+            for p in self.task.painted
+            if p.axis == 0
+            for s in range(1, self.task.structures + 1)
+            if bool((p.classes == s).any())
+        ]
+        if not areas:
+            # Clicks only: the extent of the region is all that is known.
+            extent = 0.25 * max(n * s for n, s in zip(self.task.shape, self.task.spacing_mm, strict=True))
+            return torch.full((3,), extent, device=self.task.device)
+        radius = (sorted(areas)[len(areas) // 2] / torch.pi) ** 0.5
+        depths = self.task.depths
+        gap = (depths[-1] - depths[0]) / (len(depths) - 1) * d if len(depths) > 1 else 2 * radius
+        return torch.tensor([max(gap, radius), 0.7 * radius, 0.7 * radius], device=self.task.device)
+
+    def samples(self, *, with_position: bool) -> Tensor:
+        """Return (n, E) float32 embeddings of the drawn support voxels."""
+        return self._embed(self.sample_index, with_position=with_position)
+
+    def queries(self, depths: Sequence[int], *, with_position: bool) -> tuple[Tensor, Tensor]:
+        """Return the undecided voxels on ``depths``: (n, H, W) bool, and their (m, E) embeddings."""
+        rows = torch.as_tensor(list(depths), device=self.task.device)
+        mask = self.undecided[rows]
+        plane = self.task.shape[1] * self.task.shape[2]
+        local = mask.reshape(-1).nonzero()[:, 0]
+        index = rows[local // plane] * plane + local % plane
+        return mask, self._embed(index, with_position=with_position)
+
+    def spread(self, mask: Tensor, logits: Tensor, depths: Sequence[int]) -> Tensor:
+        """Put (S+1, m) values of undecided voxels into (S+1, n, H, W); the shape prior speaks for the rest."""
+        out = self.shape.log_posterior(depths).clone()
+        out[:, mask] = normalise(logits)
+        return out
+
+    def _embed(self, index: Tensor, *, with_position: bool) -> Tensor:
+        embedded = self._flat_features[:, index].T @ self.metric
+        if not with_position:
+            return embedded
+        places = self._flat_positions[:, index].T / self.position_scale_mm
+        return torch.cat([embedded, places], dim=1)
+
+    @cached_property
+    def _flat_features(self) -> Tensor:
+        return self.task.features.reshape(self.task.features.shape[0], -1)
+
+    @cached_property
+    def _flat_positions(self) -> Tensor:
+        return self.task.positions_mm().reshape(3, -1)
+
+
+def normalise(logits: Tensor) -> Tensor:
+    """Return log-posteriors over the first axis, cut at `LEAST_LOG_ODDS`."""
+    return torch.log_softmax(logits, dim=0).clamp_min(LEAST_LOG_ODDS)

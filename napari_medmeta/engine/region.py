@@ -1,0 +1,217 @@
+"""The part of the scan that matters: the painted extent with a margin, at the resolution it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from napari_medmeta.core import Box, MissingExamplesError, SliceExample, Support, Triple
+from napari_medmeta.engine.features import FeatureMaps
+from napari_medmeta.engine.task import UNKNOWN, PaintedSlice, Task
+
+__all__ = ["Region", "RegionConfig", "find_region", "make_task"]
+
+
+@dataclass(frozen=True)
+class RegionConfig:
+    """How far the region reaches beyond what is painted, and how fine it is.
+
+    Parameters
+    ----------
+    margin_mm
+        Least margin in the plane of the painted slices.
+    margin_share
+        Margin as a share of the painted extent, for large organs.
+    reach_gaps
+        Reach beyond the outermost painted slices, in the largest gap between painted slices.
+    reach_extents
+        The same in half in-plane extents of the structures; it alone counts with a single slice.
+    click_margin_mm
+        Margin around clicks and strokes while no slice is complete.
+    max_voxels
+        The region is pooled in the painted plane until it holds at most about this many voxels.
+    """
+
+    margin_mm: float = 12.0
+    margin_share: float = 0.15
+    reach_gaps: float = 1.0
+    reach_extents: float = 1.5
+    click_margin_mm: float = 30.0
+    max_voxels: int = 350_000
+
+
+@dataclass(frozen=True)
+class Region:
+    """A box of the volume seen along the painted slices' normal.
+
+    Parameters
+    ----------
+    order
+        The volume's array axes that become D (normal), H and W.
+    box
+        The box in the volume's own axes.
+    factor
+        In-plane pooling: one region voxel holds factor x factor voxels of a slice.
+    """
+
+    order: Triple
+    box: Box
+    factor: int
+
+    @property
+    def full_shape(self) -> Triple:
+        """(D, H, W) before pooling."""
+        d, h, w = (self.box.shape[a] for a in self.order)
+        return d, h, w
+
+    def depth_of(self, index: int) -> int:
+        """Return the depth of slice ``index`` along the normal; outside of [0, D) where it is not inside."""
+        return index - self.box.start[self.order[0]]
+
+    def cut(self, maps: Tensor) -> Tensor:
+        """Cut (..., I, J, K) to the region as (..., D, H, W), not pooled."""
+        lead = maps.ndim - 3
+        cropped = maps[(..., *self.box.slices)]
+        return cropped.permute(*range(lead), *(lead + a for a in self.order))
+
+    def upsample(self, maps: Tensor) -> Tensor:
+        """Bring pooled (C, n, H', W') back to the slices' own resolution (C, n, H, W), linearly."""
+        if self.factor == 1:
+            return maps
+        _, h, w = self.full_shape
+        finer = F.interpolate(maps, scale_factor=self.factor, mode="bilinear", align_corners=False)
+        return finer[..., :h, :w]
+
+    def to_volume_axes(self, array: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+        """Turn (D, H, W) back to the volume's axis order."""
+        return np.ascontiguousarray(np.transpose(array, np.argsort(self.order)))
+
+
+def find_region(support: Support, spacing_mm: Sequence[float], config: RegionConfig) -> Region:
+    """Choose the region of ``support``.
+
+    Raises
+    ------
+    MissingExamplesError
+        When no voxel of any structure is known.
+    """
+    labels, known = support.labels_and_known()
+    painted = Box.around(known & (labels > 0))
+    if painted is None:
+        raise MissingExamplesError(
+            "No structure has been painted yet", next_step="Paint a structure on one slice, or click on it"
+        )
+    normal = _normal(support)
+    complete = sorted(e.ref.index for e in support.complete if e.ref.axis == normal)
+    margin = [0, 0, 0]
+    extent = [n * s for n, s in zip(painted.shape, spacing_mm, strict=True)]
+    plane = [a for a in range(3) if a != normal]
+    widest = max(extent[a] for a in plane)
+    in_plane = max(config.margin_mm, config.margin_share * widest) if complete else config.click_margin_mm
+    for axis in plane:
+        margin[axis] = int(np.ceil(in_plane / spacing_mm[axis]))
+    margin[normal] = _reach(complete, widest, spacing_mm[normal], config)
+    box = painted.grown((margin[0], margin[1], margin[2]), support.shape)
+    # Pooling by whole factors: 5 % more voxels than asked for are better than half the resolution.
+    factor = max(1, int(np.ceil(np.sqrt(box.size / config.max_voxels) - 0.1)))
+    return Region((normal, plane[0], plane[1]), box, factor)
+
+
+def _normal(support: Support) -> int:
+    counts = [0, 0, 0]
+    for example in support.examples:
+        counts[example.ref.axis] += 1000 if example.is_complete else 1
+    return int(np.argmax(counts))
+
+
+def _reach(complete: Sequence[int], widest_mm: float, spacing_mm: float, config: RegionConfig) -> int:
+    if not complete:
+        return 0
+    from_extent = int(np.ceil(config.reach_extents * 0.5 * widest_mm / spacing_mm))
+    if len(complete) == 1:
+        return max(2, from_extent)
+    gap = int(np.max(np.diff(complete)))
+    return max(2, int(np.ceil(config.reach_gaps * gap)))
+
+
+def make_task(maps: FeatureMaps, support: Support, region: Region) -> Task:
+    """Cut out what the learners see of ``support`` in ``region``."""
+    device = maps.intensity.device
+    number = {s: n for n, s in enumerate(support.structures, start=1)}
+    classes = _classes(support, region, number).to(device)
+    painted = tuple(p for e in support.complete if (p := _painted(e, region, number, device)) is not None)
+    d, h, w = (maps.spacing_mm[a] for a in region.order)
+    return Task(
+        features=_pool(region.cut(maps.maps).float(), region.factor),
+        intensity=_pool(region.cut(maps.intensity)[None], region.factor)[0],
+        spacing_mm=(d, h * region.factor, w * region.factor),
+        classes=_pool_classes(classes, len(number), region.factor),
+        painted=tuple(_pool_painted(p, len(number), region.factor) for p in painted),
+        structures=len(number),
+    )
+
+
+def _classes(support: Support, region: Region, number: dict[int, int]) -> Tensor:
+    labels, known = support.labels_and_known()
+    for example in support.examples:
+        # Unpainted voxels of a slice where a structure was not looked for may belong to it.
+        if example.complete_for is not None and not example.complete_for.issuperset(number):
+            known[example.ref.slicer] &= labels[example.ref.slicer] != 0
+    lookup = np.full(256, UNKNOWN, dtype=np.int64)
+    lookup[0] = 0
+    for structure, n in number.items():
+        lookup[structure] = n
+    classes = np.where(known, lookup[labels], UNKNOWN)
+    return region.cut(torch.from_numpy(classes)).contiguous()
+
+
+def _painted(
+    example: SliceExample, region: Region, number: dict[int, int], device: torch.device
+) -> PaintedSlice | None:
+    axis = region.order.index(example.ref.axis)
+    index = example.ref.index - region.box.start[example.ref.axis]
+    if not 0 <= index < region.box.shape[example.ref.axis]:
+        return None
+    rows, columns = (a for a in range(3) if a != example.ref.axis)
+    i, j = region.box.slices[rows], region.box.slices[columns]
+    labels = example.labels[i, j]
+    classes = np.zeros(labels.shape, dtype=np.int64)
+    for structure, n in number.items():
+        classes[labels == structure] = n
+    if region.order.index(rows) > region.order.index(columns):
+        classes = classes.T
+    complete_for = number if example.complete_for is None else example.complete_for
+    present = {number[int(s)] for s in np.unique(example.labels) if int(s) in number}
+    asked = frozenset(number[s] for s in complete_for if s in number) | present
+    return PaintedSlice(axis, index, torch.from_numpy(np.ascontiguousarray(classes)).to(device), asked)
+
+
+def _pool(maps: Tensor, factor: int) -> Tensor:
+    return maps.contiguous() if factor == 1 else F.avg_pool2d(maps, factor, ceil_mode=True)
+
+
+def _pool_classes(classes: Tensor, structures: int, factor: int) -> Tensor:
+    if factor == 1:
+        return classes
+    # The most frequent known class wins, so that single clicked voxels survive the pooling.
+    votes = torch.stack([_pool((classes == c).float(), factor) for c in range(structures + 1)])
+    best = votes.argmax(0)
+    return torch.where(votes.sum(0) > 0, best, UNKNOWN)
+
+
+def _pool_painted(painted: PaintedSlice, structures: int, factor: int) -> PaintedSlice:
+    if factor == 1:
+        return painted
+    if painted.axis == 0:
+        pooled = _pool_classes(painted.classes[None], structures, factor)[0]
+        return PaintedSlice(0, painted.index, pooled, painted.asked)
+    # Of a slice on another axis only its long side lies in the pooled plane.
+    votes = torch.stack([(painted.classes == c).float() for c in range(structures + 1)])
+    pooled = F.avg_pool2d(votes, (1, factor), ceil_mode=True).argmax(0)
+    return PaintedSlice(painted.axis, painted.index // factor, pooled, painted.asked)
