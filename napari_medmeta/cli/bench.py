@@ -26,7 +26,13 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     parser.add_argument("--data", type=Path, required=True, help="folder with one sub-folder a case (image.*, label.*)")
     parser.add_argument("--out", type=Path, required=True, help="folder for the runs and the report")
-    parser.add_argument("--methods", type=names, default=(), metavar="A,B", help="which methods (default: all)")
+    parser.add_argument(
+        "--methods",
+        type=names,
+        default=(),
+        metavar="A,B",
+        help="which methods (default: all); medmeta-NAME is our engine with its source NAME alone",
+    )
     parser.add_argument("--cases", type=names, default=(), metavar="A,B", help="which cases (default: all)")
     parser.add_argument("--k", type=integers, default=(1, 3, 5), metavar="1,3,5", help="numbers of example slices")
     parser.add_argument("--placement", choices=("even", "random"), default="even", help="where the example slices lie")

@@ -287,3 +287,25 @@ def test_the_real_cases_give_77_tasks(shared_data: Path):
 
 def test_cases_are_plain_values(cases):
     assert all(isinstance(c, Case) and c == replace(c) for c in cases)
+
+
+def test_one_source_of_ours_can_stand_alone(cases):
+    (method,) = build_methods(["medmeta-shape"])
+    loaded = load_case(cases[0])
+    task = make_task(loaded.truth, loaded.volume.geometry, k=3)
+    proposal = method.propose(loaded.volume, task.support)
+    assert {name for trust in proposal.trust.values() for name in trust} == {"shape"}
+
+
+def test_a_source_that_does_not_exist_is_refused_with_those_that_do():
+    with pytest.raises(InputError, match=r"no source 'magic'.*shape"):
+        build_methods(["medmeta-magic"])
+
+
+def test_our_version_changes_with_the_engine(tmp_path, monkeypatch):
+    from napari_medmeta.bench.methods import ours
+
+    before = ours.Engine().version
+    (tmp_path / "segmenter.py").write_text("changed")
+    monkeypatch.setattr(ours.resources, "files", lambda _: tmp_path)
+    assert ours.Engine().version != before

@@ -13,6 +13,10 @@ from napari_medmeta.core import InputError
 __all__ = ["available_methods", "build_methods", "missing_methods"]
 
 
+SOURCE_PREFIX = "medmeta-"
+"""``medmeta-NAME`` is the engine with its source NAME alone."""
+
+
 @dataclass(frozen=True)
 class _Context:
     device: str
@@ -132,10 +136,23 @@ def build_methods(names: Sequence[str], *, device: str = "cpu", seed: int = 0) -
     InputError
         When a name is unknown, or its method needs a package that is not installed.
     """
-    for name in names:
-        if name not in _METHODS:
-            raise InputError(f"There is no method {name!r}", expected="one of " + ", ".join(_METHODS))
-        if why_unavailable(name):
-            raise InputError(f"The method {name} cannot run: {why_unavailable(name)}")
     context = _Context(device, seed)
-    return tuple(_METHODS[n].build(context) for n in names)
+    return tuple(_build(name, context) for name in names)
+
+
+def _build(name: str, context: _Context) -> Method:
+    if name.startswith(SOURCE_PREFIX):
+        return _source(name.removeprefix(SOURCE_PREFIX), context)
+    if name not in _METHODS:
+        raise InputError(f"There is no method {name!r}", expected="one of " + ", ".join(_METHODS))
+    if why_unavailable(name):
+        raise InputError(f"The method {name} cannot run: {why_unavailable(name)}")
+    return _METHODS[name].build(context)
+
+
+def _source(source: str, context: _Context) -> Method:
+    from napari_medmeta.bench.methods.ours import Engine, source_names
+
+    if source not in source_names():
+        raise InputError(f"The engine has no source {source!r}", expected="one of " + ", ".join(source_names()))
+    return Engine(device=context.device, seed=context.seed, source=source)
