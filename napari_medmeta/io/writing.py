@@ -24,7 +24,10 @@ from napari_medmeta.io.itk import layout_of, sitk_image
 
 __all__ = ["write_image", "write_labels"]
 
-GZIP_LEVEL = 6
+LABEL_GZIP_LEVEL = 6
+IMAGE_GZIP_LEVEL = 1
+"""What nibabel takes too: on the noise of a scan, higher levels take ten times as long for little."""
+
 RAS_FROM_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 LOCAL_DATA = b"ElementDataFile = LOCAL\n"
 
@@ -82,9 +85,10 @@ def _write(path: Path, array: npt.NDArray[Any], geometry: Geometry, *, names: Ma
 
 def _write_nifti(path: Path, array: npt.NDArray[Any], geometry: Geometry, *, compressed: bool) -> None:
     payload = _nifti_bytes(array, geometry)
+    level = LABEL_GZIP_LEVEL if array.dtype == np.uint8 else IMAGE_GZIP_LEVEL
     with _replacing(path) as temporary:
         # No time stamp: the same labels give the same bytes.
-        temporary.write_bytes(gzip.compress(payload, GZIP_LEVEL, mtime=0) if compressed else payload)
+        temporary.write_bytes(gzip.compress(payload, level, mtime=0) if compressed else payload)
 
 
 def _nifti_bytes(array: npt.NDArray[Any], geometry: Geometry) -> bytes:

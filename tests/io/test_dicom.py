@@ -130,7 +130,7 @@ def test_gantry_tilt_is_kept_and_told(write_slice: Write, numbers: np.ndarray, t
     volume = read_volume(tmp_path / "scan")
     assert volume.geometry.is_sheared
     assert np.allclose(volume.geometry.affine[:3, 0], (0, 0, 4))
-    assert "tilted by 18.5 degrees" in volume.notes[0]
+    assert "by 18.5 degrees (gantry tilt)" in volume.notes[0]
 
 
 def test_a_missing_slice_is_named_with_its_gap(write_series: Write, numbers: np.ndarray) -> None:
@@ -267,6 +267,11 @@ def test_a_file_that_is_there_twice_counts_once(write_series: Write, numbers: np
     assert "1 slice was there twice" in volume.notes[0]
 
 
+def test_slices_that_all_carry_the_same_uid_are_still_slices(write_series: Write, numbers: np.ndarray) -> None:
+    folder = write_series(numbers, SOPInstanceUID="1.2.3")
+    assert np.array_equal(read_volume(folder).array, numbers - 1024)
+
+
 def test_sub_folders_are_searched_and_other_files_ignored(
     write_slice: Write, numbers: np.ndarray, tmp_path: Path
 ) -> None:
@@ -276,6 +281,11 @@ def test_sub_folders_are_searched_and_other_files_ignored(
     (tmp_path / "scan" / "DICOMDIR").write_bytes(bytes(128) + b"DICM")
     assert can_read(tmp_path / "scan")
     assert len(read_volume(tmp_path / "scan").array) == 4
+
+
+def test_a_missing_folder_has_no_series(tmp_path: Path) -> None:
+    with pytest.raises(UnreadableFileError, match="no file or folder gone"):
+        list_series(tmp_path / "gone")
 
 
 def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
@@ -366,6 +376,15 @@ def test_a_description_that_points_to_the_patient_is_dropped(
     write_series: Write, numbers: np.ndarray, text: str
 ) -> None:
     assert read_volume(write_series(numbers, SeriesDescription=text)).name == "CT series"
+
+
+def test_file_names_are_not_in_the_notes(write_slice: Write, write_series: Write, numbers: np.ndarray) -> None:
+    folder = write_series(numbers)
+    cut = write_slice(numbers[0], position=(0, 0, 0), name="Doe_Jane.dcm", SeriesInstanceUID="1.2.3.8")
+    cut.write_bytes(cut.read_bytes()[:-10])
+    (note,) = read_volume(folder).notes
+    assert "one file is incomplete" in note
+    assert "Doe" not in note
 
 
 def test_frames_of_an_enhanced_object_are_sorted_by_position(write_multiframe: Write, numbers: np.ndarray) -> None:

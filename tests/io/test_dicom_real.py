@@ -93,7 +93,7 @@ def test_both_halves_of_the_tilted_head_open_as_they_were_scanned(dicom: Path) -
         assert volume.geometry.is_sheared
         assert np.allclose(volume.geometry.affine[:3, 0], (0, 0, step), atol=1e-6)
         assert np.allclose(volume.geometry.origin_mm, (-125, -123.5404569, first_z), atol=1e-3)
-        assert any("tilted by 18.5 degrees" in note for note in volume.notes)
+        assert any("18.5 degrees (gantry tilt)" in note for note in volume.notes)
 
 
 def test_the_voxels_of_the_tilted_head_are_those_of_its_files(dicom: Path) -> None:

@@ -14,9 +14,8 @@ __all__ = ["Frame", "ImageFile"]
 class ImageFile:
     """What all frames of one DICOM file share.
 
-    The lowest ``bits_stored`` of the
-    ``bits_allocated`` count.
-    ``description`` holds nothing of the patient.
+    The lowest ``bits_stored`` of the ``bits_allocated`` count. ``description`` holds nothing of the
+    patient. The tag of the pixels comes after ``header_bytes``.
     """
 
     path: Path
@@ -34,6 +33,7 @@ class ImageFile:
     signed: bool
     transfer_syntax: str
     padding: int | None
+    header_bytes: int
 
     @property
     def frame_bytes(self) -> int:

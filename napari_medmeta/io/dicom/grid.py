@@ -69,16 +69,15 @@ def stack_of(frames: Sequence[Frame]) -> Stack:
     ordered = sorted(frames, key=lambda f: place_along(f, normal))
     if len(ordered) < 2:
         raise UnsupportedImageError(
-            "The series has a single slice", expected="a volume of at least two slices", next_step=_OTHER_SERIES
+            "The series has a single slice",
+            expected="a volume of at least two slices",
+            next_step="Choose the folder that holds all slices of the series",
         )
     positions = np.array([_position(f) for f in ordered])
     step = (positions[-1] - positions[0]) / (len(ordered) - 1)
     notes = _check_even(positions, step, normal)
     geometry = _geometry(ordered[0], len(ordered), step)
     return Stack(tuple(ordered), geometry, (*notes, *_tilt_note(geometry, step, normal)))
-
-
-_OTHER_SERIES = "Choose another series"
 
 
 def _check_even(
@@ -92,7 +91,7 @@ def _check_even(
     if unevenness > FLAGGED_UNEVENNESS:
         raise _uneven(gaps, usual)
     if abs(float(normal @ step)) < SAME_PLACE_MM:
-        raise UnsupportedImageError("The slices do not lie one behind the other", next_step=_OTHER_SERIES)
+        raise UnsupportedImageError("The slices do not lie one behind the other", next_step="Choose another series")
     if unevenness > HARMLESS_UNEVENNESS:
         return (f"The slice distance varies by up to {off.max():.2g} mm; an even distance of {usual:.3g} mm is used.",)
     return ()
@@ -141,7 +140,7 @@ def _tilt_note(geometry: Geometry, step: npt.NDArray[np.float64], normal: npt.ND
         return ()
     cosine = min(1.0, abs(float(normal @ step)) / float(np.linalg.norm(step)))
     degrees = math.degrees(math.acos(cosine))
-    return (f"The scanner's gantry was tilted by {degrees:.3g} degrees; the slices are kept where they were taken.",)
+    return (f"The slices are tilted against their stacking direction by {degrees:.3g} degrees (gantry tilt).",)
 
 
 def _directions(frame: Frame) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:

@@ -110,8 +110,8 @@ def is_dicom(path: Path) -> bool:
         return False
 
 
-def read_header(path: Path) -> Dataset:
-    """Parse the tags we use, without the pixels.
+def read_header(path: Path) -> tuple[Dataset, int]:
+    """Return the tags we use, without the pixels, and the place in the file where the pixels' tag starts.
 
     Raises
     ------
@@ -126,7 +126,7 @@ def read_header(path: Path) -> Dataset:
                 raise UnsupportedImageError(
                     f"{path.name} is compressed as a whole (deflated)", next_step="Export the series uncompressed"
                 )
-            return pydicom.dcmread(handle, stop_before_pixels=True, specific_tags=list(TAGS))
+            return pydicom.dcmread(handle, stop_before_pixels=True, specific_tags=list(TAGS)), handle.tell()
     except MedmetaError:
         raise
     except PARSE_ERRORS as error:
@@ -161,9 +161,9 @@ def read_frames(path: Path) -> tuple[Frame, ...]:
     UnreadableFileError
         When the header is damaged or contradicts the file's size.
     """
-    header = read_header(path)
+    header, length = read_header(path)
     try:
-        file = _image_file(header, path)
+        file = _image_file(header, path, header_bytes=length)
         return tuple(_frames(header, file))
     except MedmetaError:
         raise
@@ -171,7 +171,7 @@ def read_frames(path: Path) -> tuple[Frame, ...]:
         raise damaged(path) from error
 
 
-def _image_file(header: Dataset, path: Path) -> ImageFile:
+def _image_file(header: Dataset, path: Path, *, header_bytes: int) -> ImageFile:
     modality = _word(header, "Modality")
     if modality in NOT_SCANS:
         raise NotAnImage(
@@ -197,6 +197,7 @@ def _image_file(header: Dataset, path: Path) -> ImageFile:
         signed=_whole(header, "PixelRepresentation", path, default=0) == 1,
         transfer_syntax=str(header.file_meta.get("TransferSyntaxUID", "")),
         padding=_padding(header),
+        header_bytes=header_bytes,
     )
     _check(file, path, high_bit=_whole(header, "HighBit", path, default=stored - 1))
     return file

@@ -24,6 +24,9 @@ __all__ = ["read_stored_values", "require_readable_pixels"]
 
 GREY = ("MONOCHROME1", "MONOCHROME2")
 DEPTHS = (8, 16, 32)
+TAG_BYTES = 8
+"""A tag with its length takes 8 bytes in the implicit, 12 in the explicit transfer syntax (PS3.5, 7.1)."""
+
 NATIVE_LITTLE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1")
 NATIVE_BIG = "1.2.840.10008.1.2.2"
 COMPRESSED = (
@@ -59,7 +62,7 @@ def require_readable_pixels(frame: Frame) -> None:
     if file.bits_allocated not in DEPTHS:
         raise UnsupportedImageError(f"The pixels have {file.bits_allocated} bits", expected="8, 16 or 32")
     if file.transfer_syntax in (*NATIVE_LITTLE, NATIVE_BIG):
-        if file.path.stat().st_size < file.pixel_bytes:
+        if file.path.stat().st_size < file.header_bytes + TAG_BYTES + file.pixel_bytes:
             raise truncated(file.path)
     elif file.transfer_syntax not in (*COMPRESSED, RLE):
         raise UnsupportedImageError(

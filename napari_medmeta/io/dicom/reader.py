@@ -141,10 +141,18 @@ def _nothing(path: Path) -> MedmetaError:
 
 def _left_out(content: FolderContent, chosen: Part) -> tuple[str, ...]:
     return tuple(
-        f"{_name(p)} ({len(p.frames)} images) in the same folder was left out: {p.problem.found}."
+        f"{_name(p)} ({len(p.frames)} images) in the same folder was left out: {_reason(p, p.problem)}."
         for p in content.parts
         if p is not chosen and p.problem is not None
     )
+
+
+def _reason(part: Part, problem: MedmetaError) -> str:
+    """Return what is wrong with ``part`` without its files' names, which are often the patient's."""
+    reason = problem.found
+    for name in {frame.file.path.name for frame in part.frames}:
+        reason = reason.replace(name, "one file")
+    return reason
 
 
 def _words(parts: Sequence[Part]) -> str:

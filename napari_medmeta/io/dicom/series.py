@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -51,7 +52,15 @@ class FolderContent:
 
 
 def read_folder(path: Path) -> FolderContent:
-    """Read every DICOM header in a folder and its sub-folders, or of one file."""
+    """Read every DICOM header in a folder and its sub-folders, or of one file.
+
+    Raises
+    ------
+    UnreadableFileError
+        When there is no such folder or file.
+    """
+    if not path.exists():
+        raise UnreadableFileError(f"There is no file or folder {path.name}", next_step="Check the name and the folder")
     by_series: dict[str, list[Frame]] = {}
     refused: list[MedmetaError] = []
     damaged: list[MedmetaError] = []
@@ -126,7 +135,8 @@ def _opened(piece: _Piece) -> list[_Piece]:
 
 
 def _without_copies(frames: Sequence[Frame]) -> tuple[list[Frame], int]:
-    unique = {(f.file.instance_uid or str(f.file.path), f.index): f for f in reversed(frames)}
+    # The UID alone would not do: some anonymising programs give the same one to every slice.
+    unique = {(f.file.instance_uid, f.index, f.position, f.kind, f.marks): f for f in reversed(frames)}
     return list(reversed(unique.values())), len(frames) - len(unique)
 
 
@@ -187,11 +197,16 @@ def _split_once(piece: _Piece, number: int) -> list[_Piece]:
     common = set.intersection(*(set(value.split()) for value in groups))
     name = piece.frames[0].marks[number][0]
     parts = []
-    for value, group in groups.items():
+    for number_in_series, (value, group) in enumerate(groups.items(), start=1):
         telling = " ".join(word for word in value.split() if word not in common)
-        label = telling if name == KIND else f"{name} {telling}"
+        label = telling if name == KIND else f"{name} {_plain(telling) or number_in_series}"
         parts.append(_Piece(group, f"{piece.label} {label}".strip()))
     return parts
+
+
+def _plain(value: str) -> str:
+    """Return ``value`` when it is a short number; free text could name the patient, and lists are unreadable."""
+    return value if re.fullmatch(r"[\d.]{1,8}", value) else ""
 
 
 def _share_a_place(frames: Sequence[Frame]) -> bool:
