@@ -21,12 +21,15 @@ MAX_SAMPLES = 30_000
 
 @dataclass(frozen=True)
 class Forest:
-    """Random forest on Gaussian, gradient and Hessian features, optionally with position, inside the bound."""
+    """Random forest on Gaussian, gradient and Hessian features, optionally with position, inside the bound.
+
+    60 trees were 0.002 better than 30 on the development cases and take twice the time.
+    """
 
     position: bool = True
-    trees: int = 60
+    trees: int = 30
     seed: int = 0
-    version: str = "3"
+    version: str = "4"
 
     @property
     def name(self) -> str:
