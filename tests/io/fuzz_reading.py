@@ -86,7 +86,7 @@ def run(scan: Path, count: int, seed: int) -> dict[str, object]:
         copy = Path(folder, "copy")
         shutil.copytree(scan if scan.is_dir() else scan.parent, copy)
         files = {path: path.read_bytes() for path in sorted(copy.iterdir())}
-        for number in range(count):
+        while (number := sum(happened.values())) < count:
             target = list(files)[int(rng.integers(len(files)))]
             kind, data = mutate(files[target], rng)
             if data.strip() == files[target].strip():  # a text header may end without a line break

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import errno
 import os
-import resource
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -189,7 +188,8 @@ def test_a_folder_without_permission_is_named(tmp_path: Path, labels: np.ndarray
 
 @pytest.fixture
 def almost_full_disk() -> Iterator[None]:
-    """Let no file grow beyond 20 kB, as on a disk that fills up."""
+    """Let no file grow beyond 20 kB, as on a disk that fills up (Linux and macOS)."""
+    resource = pytest.importorskip("resource")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
     yield
