@@ -13,9 +13,6 @@ from napari_medmeta.cli.story import story
 from napari_medmeta.core.phantoms import torso_ct
 from napari_medmeta.engine import Segmenter
 
-COLOURS = 192
-"""As a palette image the row takes a third of the space, and nobody sees the difference."""
-
 
 def main(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
@@ -24,7 +21,7 @@ def main(folder: Path) -> None:
     first = ask(loop, visible=visible)
     corrected = correct_worst(loop, first)
     last = ask(corrected, visible=visible)
-    story(corrected, first, last).quantize(COLOURS).save(folder / "story.png", optimize=True)
+    story(corrected, first, last).save(folder / "story.png", optimize=True)
     print(f"mean Dice {first.mean_dice:.3f} from {len(first.task.painted)} slices,", end=" ")
     print(f"{last.mean_dice:.3f} after one more: {folder / 'story.png'}")
 

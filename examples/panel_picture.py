@@ -19,7 +19,7 @@ from napari_medmeta.ui.demo import open_demo
 SIZE = (1440, 900)
 COLOURS = 256
 POLL_MS = 250
-LONGEST_WAIT_S = 120
+LONGEST_WAIT_S = 300
 
 
 def main(folder: Path) -> int:

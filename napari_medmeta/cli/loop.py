@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ORGANS", "Loop", "Round", "ask", "begin", "correct_worst", "finish"]
 
-ORGANS = 5
-"""The torso's first five structures: liver, spleen, both kidneys, aorta."""
+ORGANS = 4
+"""The torso's first four structures: liver, spleen and both kidneys."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 __all__ = ["open_demo"]
 
-SHOWN = ("liver", "spleen", "aorta")
-FRACTIONS = (1 / 6, 3 / 6, 5 / 6)
-"""Three examples, each in the middle of a third of the structures' extent."""
+SHOWN = ("liver", "spleen", "left kidney", "right kidney")
+FRACTIONS = (1 / 8, 3 / 8, 5 / 8, 7 / 8)
+"""Four examples, each in the middle of a quarter of the structures' extent."""
 
 
 def open_demo(viewer: napari.viewer.Viewer) -> MedmetaPanel:
-    """Open a synthetic torso, paint three slices of three structures, and let the rest be proposed."""
+    """Open a synthetic torso, paint four slices of four organs, and let the rest be proposed."""
     phantom = torso_ct()
     array, arguments = layer_arguments(phantom.volume)
     panel = MedmetaPanel(viewer)
