@@ -14,6 +14,7 @@ from napari_medmeta.session.records import (
     bounds,
     has_background,
     newest_elsewhere,
+    same_claims,
     slice_shape,
     with_background_outdated,
     with_claims,
@@ -68,9 +69,10 @@ def claim(
     turns_complete = complete and not (before is not None and before.complete)
     window = (slice(None), slice(None)) if turns_complete else bounds(codes != UNDECIDED)
     patches = _patches(state, ref, labels, codes, window) if window is not None else ()
+    says_more = before is None or bool(patches) or not same_claims(record, before)
     return Edit(
         patches,
-        () if record == before else (RecordChange(ref, before, record),),
+        (RecordChange(ref, before, record),) if says_more and record != SliceRecord(origin=origin) else (),
         (Rejection(ref, True, False),) if ref in state.rejected else (),
     )
 

@@ -27,6 +27,7 @@ __all__ = [
     "has_background",
     "newest_elsewhere",
     "own_claims",
+    "same_claims",
     "slice_shape",
     "with_background_outdated",
     "with_claims",
@@ -103,6 +104,15 @@ def with_background_outdated(record: SliceRecord, shape: tuple[int, int]) -> Sli
         return _layer(labels, codes, layer.tick)
 
     return replace(record, layers=tuple(outdate(v) if v.background else v for v in record.layers))
+
+
+def same_claims(one: SliceRecord, other: SliceRecord) -> bool:
+    """Whether two records say the same, whenever it was said."""
+
+    def said(record: SliceRecord) -> SliceRecord:
+        return replace(record, layers=tuple(replace(layer, tick=0) for layer in record.layers))
+
+    return said(one) == said(other)
 
 
 def without_structure(record: SliceRecord, structure: int, shape: tuple[int, int]) -> SliceRecord | None:

@@ -46,6 +46,13 @@ def test_an_empty_stroke_changes_nothing(session: Session) -> None:
     assert session.slice_state(AXIAL) is SliceState.UNTOUCHED
 
 
+def test_painting_the_same_again_is_no_step(session: Session, square: Square) -> None:
+    session.paint(AXIAL, square(1, 4), value=1)
+    steps, generation = len(list(session.events())), session.generation
+    assert not session.paint(AXIAL, square(2, 3), value=1)
+    assert (len(list(session.events())), session.generation) == (steps, generation)
+
+
 def test_the_first_stroke_on_a_proposed_slice_takes_the_proposal_over_in_one_step(
     session: Session, square: Square, propose: Callable[..., object]
 ) -> None:
