@@ -26,7 +26,7 @@ from napari_medmeta.io._stream import fill_from, open_stream, refuse_leftover, s
 from napari_medmeta.io._untyped import nib
 from napari_medmeta.io.limits import checked_geometry, checked_shape, require_memory
 
-__all__ = ["NiftiHeader", "read_nifti", "read_nifti_header"]
+__all__ = ["read_nifti"]
 
 HEADER_BYTES = {348: nib.Nifti1Header, 540: nib.Nifti2Header}
 """NIfTI tells its version and byte order by the header's own length in the first four bytes."""
@@ -48,7 +48,7 @@ MM_PER_UNIT = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 
 
 @dataclass(frozen=True, eq=False)
-class NiftiHeader:
+class _Header:
     """What a NIfTI header says, checked: shape (k, j, i), grid, stored type, voxels' place, scaling."""
 
     shape: Triple
@@ -84,26 +84,20 @@ def read_nifti(path: Path, *, memory_limit_bytes: int | None = None) -> Image:
     return Image(array, header.geometry, notes=header.notes)
 
 
-def read_nifti_header(path: Path) -> NiftiHeader:
-    """Read what the header says, without any voxel."""
-    with open_stream(path) as handle:
-        return _header(handle, path=path)[0]
-
-
-def _bytes_per_voxel(header: NiftiHeader) -> int:
+def _bytes_per_voxel(header: _Header) -> int:
     plain = (header.slope, header.intercept) == (1.0, 0.0)
     kept = plain and header.dtype.isnative and (header.dtype.kind != "f" or header.dtype.itemsize == 4)
     return header.dtype.itemsize + (0 if kept else 4)
 
 
-def _header(handle: BinaryIO, *, path: Path) -> tuple[NiftiHeader, int]:
+def _header(handle: BinaryIO, *, path: Path) -> tuple[_Header, int]:
     raw = _parse(handle, path=path)
     shape = _shape(raw)
     dtype = _dtype(raw)
     geometry, notes = _geometry(raw, shape)
     slope, intercept, scale_notes = _scaling(raw)
     offset = _offset(raw)
-    header = NiftiHeader(shape, geometry, dtype, offset, slope, intercept, (*notes, *scale_notes))
+    header = _Header(shape, geometry, dtype, offset, slope, intercept, (*notes, *scale_notes))
     return header, int(raw["sizeof_hdr"])
 
 
@@ -183,7 +177,7 @@ def _scaling(raw: Any) -> tuple[float, float, tuple[str, ...]]:
     return slope, intercept, (f"Grey values were scaled as the file says: times {slope:g}, plus {intercept:g}.",)
 
 
-def _require_size(header: NiftiHeader, *, path: Path, compressed: bool) -> None:
+def _require_size(header: _Header, *, path: Path, compressed: bool) -> None:
     needed = header.offset + math.prod(header.shape) * header.dtype.itemsize
     held = path.stat().st_size
     most = held * GZIP_MOST if compressed else held

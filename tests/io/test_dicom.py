@@ -215,7 +215,8 @@ def test_radial_slices_are_refused(write_slice: Write, numbers: np.ndarray, tmp_
 @pytest.mark.parametrize(
     ("attribute", "label"),
     [
-        ("EchoTime", "echo"),
+        ("EchoNumbers", "echo"),
+        ("EchoTime", "echo time"),
         ("TemporalPositionIdentifier", "time point"),
         ("TriggerTime", "heart phase"),
         ("AcquisitionNumber", "acquisition"),
@@ -232,6 +233,25 @@ def test_images_of_one_place_are_told_apart(
     assert np.array_equal(read_volume(folder, series="1.2.3.4#2").array, numbers + 500 - 1024)
     with pytest.raises(InputError, match="2 volumes"):
         read_volume(folder, series="1.2.3.4")
+
+
+def test_heart_phases_are_told_apart_although_their_times_differ_a_little(
+    write_slice: Write, numbers: np.ndarray, tmp_path: Path
+) -> None:
+    for n, plane in enumerate(numbers):
+        for phase in range(3):
+            write_slice(plane + 200 * phase, position=(0, 0, 8 * n), TriggerTime=40 * phase + n, Modality="MR")
+    folder = tmp_path / "scan"
+    assert [i.description for i in list_series(folder)] == [f"thin soft heart phase {n}" for n in (1, 2, 3)]
+    assert np.array_equal(read_volume(folder, series="1.2.3.4#2").array, numbers + 200 - 1024)
+
+
+def test_two_echoes_at_two_times_are_four_volumes(write_series: Write, numbers: np.ndarray) -> None:
+    for echo in (1, 2):
+        for time in (1, 2):
+            folder = write_series(numbers, EchoNumbers=echo, TemporalPositionIdentifier=time)
+    words = {info.description for info in list_series(folder) if info.problem is None}
+    assert words == {f"thin soft echo {echo} time point {time}" for echo in (1, 2) for time in (1, 2)}
 
 
 def test_water_and_fat_in_one_series_are_told_apart(write_series: Write, numbers: np.ndarray) -> None:

@@ -47,7 +47,8 @@ NOT_SCANS = {
 """Modality (0008,0060) of objects that are stored beside scans."""
 
 MARKS = (
-    ("echo", ("EchoNumbers", "EffectiveEchoTime", "EchoTime")),
+    ("echo", ("EchoNumbers",)),
+    ("echo time", ("EffectiveEchoTime", "EchoTime")),
     ("time point", ("TemporalPositionIdentifier", "TemporalPositionIndex")),
     ("b-value", ("DiffusionBValue",)),
     ("diffusion direction", ("DiffusionGradientOrientation",)),

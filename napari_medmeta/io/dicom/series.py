@@ -189,19 +189,41 @@ def _by_marks(frames: list[Frame]) -> list[_Piece]:
 
 
 def _split_once(piece: _Piece, number: int) -> list[_Piece]:
-    groups: dict[str, list[Frame]] = {}
-    for frame in piece.frames:
-        groups.setdefault(frame.marks[number][1], []).append(frame)
+    groups = (_by_rank(piece.frames, number) if number else None) or _by_value(piece.frames, number)
     if len(groups) == 1:
         return [piece]
-    common = set.intersection(*(set(value.split()) for value in groups))
+    values = [{frame.marks[number][1] for frame in group} for group in groups]
+    common = set.intersection(*(set(value.split()) for group in values for value in group))
     name = piece.frames[0].marks[number][0]
     parts = []
-    for number_in_series, (value, group) in enumerate(groups.items(), start=1):
-        telling = " ".join(word for word in value.split() if word not in common)
-        label = telling if name == KIND else f"{name} {_plain(telling) or number_in_series}"
+    for place, (group, found) in enumerate(zip(groups, values, strict=True), start=1):
+        telling = " ".join(word for word in min(found).split() if word not in common) if len(found) == 1 else ""
+        label = telling if name == KIND else f"{name} {_plain(telling) or place}"
         parts.append(_Piece(group, f"{piece.label} {label}".strip()))
     return parts
+
+
+def _by_value(frames: Sequence[Frame], number: int) -> list[list[Frame]]:
+    groups: dict[str, list[Frame]] = {}
+    for frame in frames:
+        groups.setdefault(frame.marks[number][1], []).append(frame)
+    return list(groups.values())
+
+
+def _by_rank(frames: Sequence[Frame], number: int) -> list[list[Frame]] | None:
+    """Group the first image of every place, the second, and so on; None where their numbers do not allow it.
+
+    In a beating heart the trigger times differ a little from slice to slice, and acquisitions are often
+    numbered through: only the order at one place tells which images belong together.
+    """
+    try:
+        ranked = [sorted(place, key=lambda f: float(f.marks[number][1])) for place in _places(frames)]
+    except ValueError:
+        return None
+    count = len(ranked[0])
+    if any(len(place) != count or len({f.marks[number][1] for f in place}) != count for place in ranked):
+        return None
+    return [[place[rank] for place in ranked] for rank in range(count)]
 
 
 def _plain(value: str) -> str:
@@ -211,11 +233,22 @@ def _plain(value: str) -> str:
 
 def _share_a_place(frames: Sequence[Frame]) -> bool:
     try:
-        normal = normal_of(frames[0])
-        places = sorted(place_along(f, normal) for f in frames)
+        return len(_places(frames)) < len(frames)
     except MedmetaError:  # no position: the problem is told by `stack_of`
         return False
-    return any(b - a < SAME_PLACE_MM for a, b in pairwise(places))
+
+
+def _places(frames: Sequence[Frame]) -> list[list[Frame]]:
+    """Group the frames that lie at the same place, in the order along their normal."""
+    normal = normal_of(frames[0])
+    ordered = sorted(frames, key=lambda f: place_along(f, normal))
+    groups = [[ordered[0]]]
+    for before, frame in pairwise(ordered):
+        if place_along(frame, normal) - place_along(before, normal) < SAME_PLACE_MM:
+            groups[-1].append(frame)
+        else:
+            groups.append([frame])
+    return groups
 
 
 def _try_stack(frames: Sequence[Frame]) -> tuple[Stack | None, MedmetaError | None]:
