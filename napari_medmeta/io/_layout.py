@@ -172,16 +172,15 @@ def _verify_compressed(handle: BinaryIO, layout: Layout) -> None:
     # 32 + MAX_WBITS: zlib (MetaImage) and gzip (NRRD) streams are both recognised, checksums compared.
     unpacker = zlib.decompressobj(32 + zlib.MAX_WBITS)
     count = packed = 0
-    while not unpacker.eof:
+    while not unpacker.eof and count <= layout.payload_bytes:
         chunk = handle.read(CHUNK_BYTES)
         packed += len(chunk)
-        if not chunk:
+        got = _unpacked(unpacker, chunk, path=layout.data)
+        if not chunk and not got:  # even without input, output may still wait in the unpacker
             raise truncated(layout.data)
-        while chunk and not unpacker.eof and count <= layout.payload_bytes:
-            count += len(_unpacked(unpacker, chunk, path=layout.data))
-            chunk = unpacker.unconsumed_tail
-        if count > layout.payload_bytes:
-            break
+        count += len(got)
+        while unpacker.unconsumed_tail and count <= layout.payload_bytes:
+            count += len(_unpacked(unpacker, unpacker.unconsumed_tail, path=layout.data))
     if count != layout.payload_bytes:
         comparison = "more" if count > layout.payload_bytes else "fewer"
         raise UnreadableFileError(

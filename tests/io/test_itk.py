@@ -294,3 +294,11 @@ def test_further_entries_of_a_metaimage_header_are_no_hindrance(tmp_path: Path, 
     image.SetMetaData("a comment", "x" * 3000)
     sitk.WriteImage(image, str(tmp_path / "scan.mha"))
     assert np.array_equal(read_volume(tmp_path / "scan.mha").array, numbers)
+
+
+@pytest.mark.parametrize("suffix", [".nrrd", ".mha"])
+@pytest.mark.parametrize("size", [127, 128, 129])
+def test_a_scan_of_one_value_unpacks_to_its_full_size(tmp_path: Path, suffix: str, size: int) -> None:
+    grid = Geometry.from_parts((size, 128, 128))
+    array = np.zeros(grid.shape, np.uint8)  # packs a thousandfold: many bytes out for hardly any in
+    assert read_volume(write_image(tmp_path / f"flat{suffix}", array, grid)).array.shape == grid.shape
