@@ -196,6 +196,7 @@ def test_a_scout_view_beside_the_scan_is_left_out_and_told(write_series: Write, 
     volume = read_volume(folder)
     assert np.array_equal(volume.array, numbers - 1024)
     assert "scout view" in volume.notes[0]
+    assert read_volume(folder, series="1.2.3.4").notes == volume.notes
 
 
 def test_slices_of_another_direction_are_told_apart(write_series: Write, numbers: np.ndarray) -> None:

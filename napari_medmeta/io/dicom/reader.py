@@ -78,9 +78,10 @@ def read_dicom(path: Path, *, series: str | None = None, memory_limit_bytes: int
 
 
 def _choose(content: FolderContent, path: Path, series: str | None) -> tuple[Part, tuple[str, ...]]:
-    if series is not None:
-        return _named(content, series), ()
     usable = [part for part in content.parts if part.stack is not None]
+    if series is not None:
+        part = _named(content, series)
+        return part, _left_out(content, part) if usable == [part] else ()
     if len(usable) > 1:
         notes = dict.fromkeys(note for part in usable for note in part.notes)
         raise InputError(
