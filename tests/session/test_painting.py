@@ -306,3 +306,14 @@ def test_correcting_an_accepted_slice_makes_it_a_painted_one(
     session.paint(SliceRef(0, 3), square(4, 5), value=1)
     assert session.slice_state(SliceRef(0, 3)) is SliceState.EXAMPLE
     assert {e.ref.index: e.origin for e in session.support().examples}[3] is Origin.PAINTED
+
+
+def test_a_stroke_elsewhere_on_a_slice_does_not_bring_back_what_was_painted_over(
+    session: Session, square: Square
+) -> None:
+    session.paint(AXIAL, np.ones((6, 7), dtype=bool), value=1)
+    session.paint(SliceRef(1, 3), np.ones((5, 7), dtype=bool), value=2)
+    session.paint(AXIAL, square(0, 2), value=0)
+    session.paint(SliceRef(2, 6), np.ones((5, 6), dtype=bool), value=1)
+    session.remove_example(SliceRef(2, 6))
+    assert session.labels[2, 3, 6] == 2
