@@ -14,8 +14,10 @@ __all__ = ["Segmenting"]
 class Segmenting(Protocol):
     """Learns from a `Support` and proposes the rest of the volume; a session never calls it itself."""
 
-    device: str
-    """Where it computes, such as "cpu" or "cuda"."""
+    @property
+    def device(self) -> str:
+        """Where it computes, such as "cpu" or "cuda"."""
+        ...
 
     @property
     def has_volume(self) -> bool:
