@@ -9,13 +9,13 @@ import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Image, Labels
 
-from napari_medmeta.core import BACKGROUND, UNLABELLED, Box, SliceRef, Triple
+from napari_medmeta.core import BACKGROUND, UNLABELLED, Box, MedmetaError, SliceRef, Triple
 from napari_medmeta.session import Change, Session, Topic
 from napari_medmeta.ui.controller import Controller
 from napari_medmeta.ui.keys import Act
 from napari_medmeta.ui.layers import CaseLayers
 from napari_medmeta.ui.overlay import Chores
-from napari_medmeta.ui.scan import Scan, geometry_of
+from napari_medmeta.ui.scan import Scan, require_same_place
 from napari_medmeta.ui.strokes import Edit
 from napari_medmeta.ui.worker import Runner
 
@@ -84,8 +84,13 @@ class Case:
         self.layers.take_brush()
 
     def use_layer(self, layer: Labels) -> bool:
-        """Take the labelled slices of another layer on the same grid as examples."""
-        return self.controller.use_labels(np.asarray(layer.data), grid=geometry_of(layer), name=layer.name)
+        """Take the labelled slices of another layer at the scan's place as examples."""
+        try:
+            require_same_place(layer, self.image)
+        except MedmetaError as error:
+            self.controller.failed.emit(error)
+            return False
+        return self.controller.use_labels(np.asarray(layer.data))
 
     def close(self) -> None:
         """Stop the engine, close the session's file and remove our layers."""

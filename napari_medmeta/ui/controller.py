@@ -16,7 +16,6 @@ from napari_medmeta.core import (
     BACKGROUND,
     Box,
     FloatArray,
-    Geometry,
     LabelArray,
     MaskArray,
     MedmetaError,
@@ -55,6 +54,7 @@ class Work:
     fraction: float | None = None
     device: str = ""
     memory_bytes: int = 0
+    proposing: bool = False
 
     @property
     def busy(self) -> bool:
@@ -89,6 +89,8 @@ class Controller:
         self.confidence_floor = DEFAULT_FLOOR
         self.work = Work()
         self.focus = SliceRef(0, session.geometry.shape[0] // 2)
+        self._expected_dice: Mapping[int, float] = {}
+        self._slice_dice: dict[SliceRef, float] = {}
         self._strokes: tuple[tuple[SliceRef, MaskArray], ...] = ()
         self._note_strokes(session.support().examples)
         session.changed.connect(self._on_change)
@@ -141,22 +143,15 @@ class Controller:
 
     def slice_confidence(self, ref: SliceRef) -> float | None:
         """Return the expected Dice of the proposal on ``ref``; across the examples' axis its mean probability."""
-        proposal = self.session.proposal
-        if proposal is None:
-            return None
-        if ref in proposal.slice_dice:
-            return proposal.slice_dice[ref]
-        box = Box.of_slice(ref, self.shape).intersection(proposal.box)
-        if box.size == 0:
-            return None
-        drawn = proposal.labels_in(box) != BACKGROUND
-        return float(proposal.confidence_in(box)[drawn].mean()) if drawn.any() else None
+        if ref in self._slice_dice:
+            return self._slice_dice[ref]
+        box = Box.of_slice(ref, self.shape)
+        drawn = self.session.proposed_labels(box) != BACKGROUND
+        return float(self.session.proposed_confidence(box)[drawn].mean()) if drawn.any() else None
 
     def rows(self) -> tuple[StructureRow, ...]:
         """Return the structure table's rows."""
         per_voxel = self.session.geometry.voxel_volume_ml
-        proposal = self.session.proposal
-        expected: Mapping[int, float] = proposal.expected_dice if proposal is not None else {}
         return tuple(
             StructureRow(
                 structure.id,
@@ -165,7 +160,7 @@ class Controller:
                 number if number <= STRUCTURE_KEYS else None,
                 structure.locked,
                 self.session.voxel_count(structure.id) * per_voxel,
-                expected.get(structure.id),
+                self._expected_dice.get(structure.id),
             )
             for number, structure in enumerate(self.structures, start=1)
         )
@@ -173,9 +168,7 @@ class Controller:
     def strip(self) -> StripValue:
         """Return the slice strip for the axis on screen."""
         axis = self.focus.axis
-        proposal = self.session.proposal
-        expected = proposal.slice_dice if proposal is not None else {}
-        dice = {ref.index: value for ref, value in expected.items() if ref.axis == axis}
+        dice = {ref.index: value for ref, value in self._slice_dice.items() if ref.axis == axis}
         return StripValue(self.session.axis_overview(axis), dice, self.focus.index)
 
     def words(self, ref: SliceRef, /) -> str:
@@ -186,6 +179,8 @@ class Controller:
 
     def hint(self) -> str:
         """Say in one line what is missing, or what to do next."""
+        if self.work.proposing and not self._missing():
+            return "Proposing the rest. You can look at it as it comes, and go on painting."
         return self.session.hint()
 
     # What the user does
@@ -258,16 +253,12 @@ class Controller:
         """Forget the example on the slice on screen."""
         return self._do(lambda: self.session.remove_example(self.focus))
 
-    def use_labels(self, labels: npt.NDArray[Any], *, grid: Geometry, name: str) -> bool:
+    def use_labels(self, labels: npt.NDArray[Any]) -> bool:
         """Take every slice of ``labels`` (I, J, K) that holds a label as an example.
 
-        ``grid`` is where the layer called ``name`` lies; its labels that are not in the table are added.
+        The axis is the one on which they were painted slice by slice; labels that are not in the table
+        are added to it.
         """
-        try:
-            self.session.geometry.require_same_grid(grid, what=f"“{name}”")
-        except MedmetaError as error:
-            self._fail(error)
-            return False
         axis = guess_axis(labels, self.session.geometry)
         return self._do(lambda: self.session.import_labels(labels, axis=axis))
 
@@ -398,13 +389,17 @@ class Controller:
     def _can_propose(self) -> bool:
         return bool(self.session.support().painted_structures())
 
+    def _missing(self) -> bool:
+        painted = self.session.support().painted_structures()
+        return any(s.id not in painted and not s.locked for s in self.structures)
+
     def _ask(self) -> None:
         self._runner.propose(self.session.support(), focus=self.focus)
 
     def _on_job(self, event: JobEvent) -> None:
         match event:
-            case Started(what):
-                self._set_work(replace(self.work, stage=what, fraction=0.0))
+            case Started(what, proposing):
+                self._set_work(replace(self.work, stage=what, fraction=0.0, proposing=proposing))
             case Progressed(fraction, stage):
                 self._set_work(replace(self.work, stage=stage, fraction=fraction))
             case Ready(device, memory):
@@ -414,10 +409,18 @@ class Controller:
             case Failed(error):
                 self._fail(error)
             case Idle(cancelled):
-                self._set_work(replace(self.work, stage="Stopped" if cancelled else "", fraction=None))
+                self._set_work(replace(self.work, stage="Stopped" if cancelled else "", fraction=None, proposing=False))
 
     def _receive(self, proposal: Proposal) -> None:
+        if proposal.generation == self.session.generation:
+            self._note_dice(proposal)
         self._do(lambda: self.session.set_proposal(proposal))
+
+    def _note_dice(self, proposal: Proposal) -> None:
+        if proposal.covered == Box.whole(self.shape):
+            # Only the whole answer was judged on the examples; the first one is for the slice on screen alone.
+            self._expected_dice, self._slice_dice = proposal.expected_dice, {}
+        self._slice_dice.update(proposal.slice_dice)
 
     def _set_work(self, work: Work) -> None:
         self.work = work

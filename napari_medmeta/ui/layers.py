@@ -212,7 +212,9 @@ class CaseLayers:
         table.update(dict(colours))
         self.proposal.colormap = DirectLabelColormap(color_dict=dict(table))
         table[BACKGROUND_STROKE] = BACKGROUND_STROKE_COLOUR
-        self.segmentation.colormap = DirectLabelColormap(color_dict=table)
+        # A new colormap makes napari tell its label anew, which is no choice of the user's.
+        with self.segmentation.events.selected_label.blocker(self._on_selected_label):
+            self.segmentation.colormap = DirectLabelColormap(color_dict=table)
 
     def choose(self, value: int) -> None:
         """Let the brush paint ``value`` from now on."""

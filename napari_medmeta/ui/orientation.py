@@ -39,7 +39,7 @@ class Compass:
 
     def show(self, ref: SliceRef, words: str) -> None:
         """Tell how the slice ``ref`` lies on screen, and ``words`` about it."""
-        overlay = self._viewer.text_overlay
+        overlay = self._viewer.canvas.overlays.text
         if overlay.text not in ("", self._written):
             return
         self._written = self._text(ref, words)
@@ -50,7 +50,7 @@ class Compass:
 
     def clear(self) -> None:
         """Take our text away."""
-        overlay = self._viewer.text_overlay
+        overlay = self._viewer.canvas.overlays.text
         if self._written and overlay.text == self._written:
             overlay.text, overlay.visible = "", False
         self._written = ""

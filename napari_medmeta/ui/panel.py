@@ -377,7 +377,9 @@ class MedmetaPanel(QWidget):
             self._footer.set_message("The session is on disk again.")
 
     def _worked(self, work: Work) -> None:
-        self._work_line.set_work(work.stage, work.fraction)
+        self._work_line.set_work(work.stage.capitalize(), work.fraction)
+        if self.case is not None:
+            self._hint.set_text(with_keys(self.case.controller.hint(), self._keys))
         if work.device:
             self._footer.set_machine(f"Runs on {work.device} · about {_readable(work.memory_bytes)} for this scan")
 

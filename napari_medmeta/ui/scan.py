@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,8 @@ __all__ = [
     "label_arguments",
     "layer_arguments",
     "placement",
+    "require_same_place",
+    "scan_at",
     "scan_of",
     "scan_of_layer",
     "scan_record",
@@ -139,15 +141,37 @@ def scan_of_layer(layer: Image) -> Scan:
 def geometry_of(layer: Image | Labels) -> Geometry:
     """Return the grid of a layer from its whole transform (scale, rotation, shear, affine, position).
 
-    napari's world axes (0, 1, 2) are taken as superior, posterior and left: other readers do not tell.
+    napari's world axes (0, 1, 2) are taken as inferior, posterior and left, as `placement` puts upright
+    scans; other readers do not tell.
     """
     points = np.vstack([np.zeros(3), np.eye(3)])
-    world = np.array([layer.data_to_world(p) for p in points])[:, ::-1]
+    world = np.array([layer.data_to_world(p)[-3:] for p in points])
+    lps = world[:, ::-1] * (1.0, 1.0, -1.0)
     affine = np.eye(4)
-    affine[:3, :3] = (world[1:] - world[0]).T
-    affine[:3, 3] = world[0]
+    affine[:3, :3] = (lps[1:] - lps[0]).T
+    affine[:3, 3] = lps[0]
     i, j, k = layer.data.shape
     return Geometry((int(i), int(j), int(k)), affine)
+
+
+def require_same_place(layer: Labels, image: Image) -> None:
+    """Raise `GeometryMismatchError` unless both layers put the same voxels at the same place on screen."""
+    if layer.data.ndim != 3:
+        raise UnsupportedImageError(f"“{layer.name}” has {layer.data.ndim} dimensions", expected="one 3D volume")
+    geometry_of(image).require_same_grid(geometry_of(layer), what=f"“{layer.name}”")
+
+
+def scan_at(layer: Labels, others: Iterable[Layer]) -> Scan | None:
+    """Return the scan on whose grid ``layer`` lies: its own, or that of an image at the same place."""
+    own = scan_record(layer)
+    if own is not None:
+        return own
+    here = geometry_of(layer)
+    for other in others:
+        scan = scan_record(other) if isinstance(other, Image) else None
+        if scan is not None and geometry_of(other).same_grid(here):
+            return scan
+    return None
 
 
 def _require_volume(layer: Image) -> None:

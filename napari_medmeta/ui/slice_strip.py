@@ -34,7 +34,7 @@ STATE_WORDS: Mapping[SliceState, str] = {
     SliceState.REJECTED: "proposal rejected",
     SliceState.PROPOSED: "proposed",
     SliceState.TO_REVIEW: "proposed, please look at it",
-    SliceState.UNTOUCHED: "nothing here",
+    SliceState.UNTOUCHED: "nothing painted or proposed",
 }
 
 SHADED = (SliceState.PROPOSED, SliceState.TO_REVIEW)

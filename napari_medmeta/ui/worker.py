@@ -52,9 +52,10 @@ class Engine(Segmenting, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """A request is being worked on."""
+    """A request is being worked on: a proposal, or what comes before the first one."""
 
     what: str
+    proposing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,7 +262,7 @@ class EngineWorker(QObject):
         def progress(fraction: float, stage: str, /) -> None:
             self._send(Progressed(fraction, stage), ask.number)
 
-        self._send(Started("Proposing"), ask.number)
+        self._send(Started("Proposing", proposing=True), ask.number)
         for proposal in engine.propose(ask.support, focus=ask.focus, progress=progress, cancel=token):
             token.raise_if_cancelled()
             self._send(Proposed(proposal), ask.number)

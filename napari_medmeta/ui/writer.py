@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import napari
 import numpy as np
 import numpy.typing as npt
 from napari.layers import Image, Labels
@@ -13,7 +14,7 @@ from napari.utils.notifications import show_warning
 from napari_medmeta import io
 from napari_medmeta.core import MedmetaError, UnsupportedImageError
 from napari_medmeta.ui.layers import BACKGROUND_STROKE
-from napari_medmeta.ui.scan import geometry_of, scan_record
+from napari_medmeta.ui.scan import geometry_of, scan_at, scan_record
 
 __all__ = ["write_image_layer", "write_labels_layer"]
 
@@ -25,7 +26,8 @@ def write_labels_layer(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
     try:
         labels = _labels(np.asarray(data))
         layer = Labels(labels, **_placed(meta))
-        scan = scan_record(layer)
+        viewer = napari.current_viewer()
+        scan = scan_at(layer, viewer.layers if viewer is not None else ())
         if scan is not None:
             written = io.write_labels(path, scan.grid.labels_to_original(labels), scan.grid.original)
         else:

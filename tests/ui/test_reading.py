@@ -157,6 +157,20 @@ def test_labels_without_a_scan_are_written_where_they_lie(tmp_path: Path) -> Non
     assert sorted(grid.spacing_mm) == pytest.approx([1, 2, 5])
 
 
+def test_new_labels_beside_an_upright_scan_lie_on_its_grid(tmp_path: Path) -> None:
+    scan_path = io.write_image(tmp_path / "scan.nii.gz", np.zeros((4, 5, 6), dtype=np.int16), geometry())
+    data, arguments, _ = read(scan_path)
+    working = arguments["metadata"][METADATA_KEY].grid.working
+    labels = np.zeros(data.shape, dtype=np.uint8)
+    labels[1, 2, 3] = 1
+    # napari's own "new labels" button copies the place, but not the metadata.
+    meta = {key: arguments[key] for key in ("scale", "translate")}
+    (written,) = writer.write_labels_layer(str(tmp_path / "out.nii.gz"), labels, meta)
+    back, grid = io.read_labels(written)
+    (found,) = grid.to_world(np.argwhere(back == 1))
+    assert np.allclose(found, working.to_world([1, 2, 3]), atol=1e-3)
+
+
 def test_what_cannot_be_written_is_a_notice(tmp_path: Path) -> None:
     assert writer.write_labels_layer(str(tmp_path / "out.nii.gz"), np.zeros((4, 5), dtype=np.uint8), {}) == []
     assert writer.write_labels_layer(str(tmp_path / "out.nii.gz"), np.full((2, 3, 4), 300), {}) == []
@@ -186,7 +200,7 @@ def test_other_plugins_images_are_used_with_their_whole_transform() -> None:
     layer = Image(make_volume().array, scale=(5, 2, 1), affine=affine)
     scan = scan_of_layer(layer)
     assert scan.grid.working.spacing_mm == pytest.approx((5, 2, 1))
-    assert scan.grid.working.to_world([0, 0, 0]) == pytest.approx((9, 8, 7))
+    assert scan.grid.working.to_world([0, 0, 0]) == pytest.approx((9, 8, -7))
     assert scan.fingerprint
 
 
