@@ -178,17 +178,13 @@ def _parts(results: Results) -> tuple[list[str], list[list[str]]]:
         f"between painted slices, k={middle}": (middle, lambda r: mean_of(r.between)),
         f"beyond them, k={middle}": (middle, lambda r: mean_of(r.beyond)),
     }
-    header = ["method", *figures, "seconds", "CPU seconds", "memory added, MB"]
+    header = ["method", *figures, "seconds (median)", "CPU seconds (median)", "memory added, MB (median)"]
     rows = []
     for method in results.methods:
         scores = [_number(results.mean(method, k, of)) for k, of in figures.values()]
-        costs: list[Callable[[Run], float | None]] = [
-            lambda r: r.seconds,
-            lambda r: r.cpu_seconds,
-            lambda r: r.added_mb,
-        ]
-        used = [mean_of(results.mean(method, k, of) for k in results.ks) for of in costs]
-        rows.append([method, *scores, *(_number(v, digits) for v, digits in zip(used, (2, 2, 0), strict=True))])
+        seconds, cpu = results.typical(method, lambda r: r.seconds), results.typical(method, lambda r: r.cpu_seconds)
+        memory = results.typical(method, lambda r: r.added_mb)
+        rows.append([method, *scores, _number(seconds, 2), _number(cpu, 2), _number(memory, 0)])
     return header, rows
 
 

@@ -93,14 +93,7 @@ def run_plan(
         When ``cancel`` was set; every finished run is kept.
     """
     skipped: list[Skipped] = []
-    todo: list[tuple[Case, frozenset[RunKey]]] = []
-    for case in plan.cases:
-        keys = keys_of(plan, case)
-        missing = frozenset(key for key in keys if key not in store)
-        for _ in range(len(keys) - len(missing)):
-            tick()
-        if missing:
-            todo.append((case, missing))
+    todo = _missing(plan, store, tick)
     for result in _results(plan, todo, jobs):
         if isinstance(result, Skipped):
             skipped.append(result)
@@ -112,6 +105,18 @@ def run_plan(
             cancel.raise_if_cancelled()
     # One case may be split over processes, each of which finds the same reason.
     return tuple(sorted(set(skipped), key=lambda s: s.case))
+
+
+def _missing(plan: Plan, store: RunStore, tick: Callable[[], None]) -> list[tuple[Case, frozenset[RunKey]]]:
+    todo = []
+    for case in plan.cases:
+        keys = keys_of(plan, case)
+        missing = frozenset(key for key in keys if key not in store)
+        for _ in range(len(keys) - len(missing)):
+            tick()
+        if missing:
+            todo.append((case, missing))
+    return todo
 
 
 def run_case(plan: Plan, case: Case, keys: frozenset[RunKey]) -> Iterator[Run | Skipped]:

@@ -88,6 +88,10 @@ class Results:
         """Return the mean over cases of any figure of a run; cases without it are left out."""
         return mean_of(of(self.run(method, k, c)) for c in self.cases(k))
 
+    def typical(self, method: str, of: Callable[[Run], float]) -> float:
+        """Return the median over all cases and k: a first run also loads libraries, which a mean would show."""
+        return float(np.median([of(self.run(method, k, c)) for k in self.ks for c in self.cases(k)] or [0.0]))
+
     def expected_and_true(self, method: str, k: int) -> list[tuple[float, float]]:
         """Return for each structure of each case what the method expected of itself, and what came true."""
         runs = (self.run(method, k, c) for c in self.cases(k))

@@ -60,6 +60,11 @@ def test_paired_differences_are_ours_minus_theirs():
     assert won == 0.5
 
 
+def test_one_slow_run_does_not_change_what_is_typical(runs):
+    slow = [*runs, replace(run("vote", "c_1", 0.5), seconds=500.0), run("medmeta", "c_1", 0.5)]
+    assert Results(slow).typical("vote", lambda r: r.seconds) == 1.0
+
+
 def test_expected_and_true_dice_stand_side_by_side(runs, tmp_path):
     sure = [replace(r, expected_dice={1: 0.9}) if r.key.method == "medmeta" else r for r in runs]
     assert Results(sure).expected_and_true("medmeta", 3) == [(0.9, 0.8), (0.9, 0.6)]
