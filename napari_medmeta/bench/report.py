@@ -127,7 +127,7 @@ def _csv_row(run: Run, structure: int, name: str) -> list[object]:
 
 
 def _tables(runs: Sequence[Run], setting: Setting) -> str:
-    results = Results(runs)
+    results = Results(runs, order=setting.plan.methods)
     sections = [_made_by(setting), _means(results)]
     if any(r.surface_dice for r in runs):
         sections.append(_boundaries(results))

@@ -57,12 +57,13 @@ class Results:
     """Runs of one setting, by method, k and case.
 
     Only cases that every method was judged on count, so that all means are over the same cases. A failed
-    run counts with Dice 0.
+    run counts with Dice 0. ``order`` is that of the methods in tables.
     """
 
-    def __init__(self, runs: Iterable[Run]) -> None:
+    def __init__(self, runs: Iterable[Run], *, order: Sequence[str] = ()) -> None:
         every = tuple(runs)
-        self.methods = tuple(dict.fromkeys(r.key.method for r in every))
+        found = dict.fromkeys(r.key.method for r in every)
+        self.methods = (*(m for m in order if m in found), *(m for m in found if m not in order))
         self.ks = tuple(sorted({r.key.k for r in every}))
         self._runs = {(r.key.method, r.key.k, r.key.case): r for r in every if r.mean_dice is not None}
         self._cases = {k: self._common(k) for k in self.ks}

@@ -60,6 +60,10 @@ def test_paired_differences_are_ours_minus_theirs():
     assert won == 0.5
 
 
+def test_methods_stand_in_the_order_they_were_asked_for(runs):
+    assert Results(runs, order=("vote", "medmeta")).methods == ("vote", "medmeta")
+
+
 def test_one_slow_run_does_not_change_what_is_typical(runs):
     slow = [*runs, replace(run("vote", "c_1", 0.5), seconds=500.0), run("medmeta", "c_1", 0.5)]
     assert Results(slow).typical("vote", lambda r: r.seconds) == 1.0
