@@ -181,6 +181,9 @@ class Controller:
         """Say in one line what is missing, or what to do next."""
         if self.work.proposing and not self._missing():
             return "Proposing the rest. You can look at it as it comes, and go on painting."
+        elsewhere = not self._missing() and not self.is_proposed(self.focus)
+        if elsewhere and any(state in PROPOSED_STATES for state in self.session.axis_overview(self.focus.axis)):
+            return "Go to a yellow or orange slice of the strip to look at its proposal."
         return self.session.hint()
 
     # What the user does

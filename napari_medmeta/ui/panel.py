@@ -206,7 +206,6 @@ class MedmetaPanel(QWidget):
         scroll.setWidgetResizable(True)
         scroll.setFrameShape(QFrame.Shape.NoFrame)
         scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        scroll.setMinimumWidth(PANEL_WIDTH)
         scroll.setWidget(content)
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -214,6 +213,10 @@ class MedmetaPanel(QWidget):
         layout.addWidget(self._strip)
         layout.addWidget(scroll, 1)
         self._name_keys()
+        # Texts grow with the keys' names, the font and the screen; nothing may be cut off.
+        bar = scroll.verticalScrollBar()
+        room = bar.sizeHint().width() if bar is not None else 0
+        scroll.setMinimumWidth(max(PANEL_WIDTH, content.minimumSizeHint().width() + room))
         self._proposal_box.set_confidence(self._preferences.confidence)
         self._proposal_box.set_contour(self._preferences.contour)
 
@@ -416,7 +419,6 @@ class MedmetaPanel(QWidget):
         controller = self.case.controller
         session = controller.session
         self._table.set_value(controller.rows(), active=session.active)
-        self._hint.set_text(with_keys(controller.hint(), self._keys))
         self._paint_box.set_mode(session.mode)
         self._proposal_box.set_automatic(session.auto_propose)
         self._proposal_box.set_history(session.undo_text, session.redo_text)
@@ -427,6 +429,7 @@ class MedmetaPanel(QWidget):
     def _refresh_slice(self) -> None:
         if self.case is not None:
             controller = self.case.controller
+            self._hint.set_text(with_keys(controller.hint(), self._keys))
             self._strip.set_value(controller.strip())
             self._proposal_box.set_open(
                 controller.is_proposed(controller.focus), controller.session.proposal is not None

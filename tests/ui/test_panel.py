@@ -126,6 +126,9 @@ def test_the_panel_says_what_is_missing(panel: Any, qtbot: Any) -> None:
     assert "Paint the Liver on one slice" in panel.hint()
     paint(panel)
     settle(qtbot, panel)
+    panel.case.layers.go_to(SliceRef(0, 2))
+    assert "Go to a yellow or orange slice" in panel.hint()
+    panel.case.layers.go_to(SliceRef(0, 3))
     assert "Accept the proposal (A)" in panel.hint()
 
 
