@@ -49,14 +49,21 @@ def _lines(found: Mapping[str, object], indent: str = "") -> list[str]:
             for number, item in enumerate(value, start=1):
                 lines += [f"{indent}  {number}.", *_lines(item, indent + "     ")]
         elif value not in (None, "", (), []):
-            lines.append(f"{title} {_text(value)}")
+            lines.append(f"{title} {_text(value, joint=_joint(key, value))}")
     return lines
 
 
-def _text(value: object) -> str:
+def _text(value: object, *, joint: str) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, (list, tuple)):
-        joint = " " if any(isinstance(v, str) for v in value) else " x "
-        return joint.join(_text(v) for v in value)
+        return joint.join(_text(v, joint=joint) for v in value)
     return str(value)
+
+
+def _joint(key: str, value: object) -> str:
+    if isinstance(value, (list, tuple)) and any(isinstance(v, str) for v in value):
+        return "; "
+    return " to " if "range" in key else " x "

@@ -63,11 +63,12 @@ def test_help_loads_nothing_heavy():
     assert done.stdout.strip().endswith("[]")
 
 
-def test_info_tells_size_and_spacing(scan, capsys):
+def test_info_tells_size_spacing_and_range(scan, capsys):
     assert cli.main(["info", str(scan)]) == 0
-    out = capsys.readouterr().out
-    assert "24" in out
-    assert "3" in out
+    lines = capsys.readouterr().out.splitlines()
+    assert "shape: 24 x 48 x 48" in lines
+    assert "spacing mm: 3 x 1 x 1" in lines
+    assert any(line.startswith("value range: ") and " to " in line for line in lines)
 
 
 def test_info_as_json_can_be_read_back(scan, capsys):
