@@ -12,19 +12,15 @@ from napari_medmeta.ui.panel import MedmetaPanel
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["DISPLAY_NAME", "dock_panel", "make_panel", "panel_of", "save_segmentation", "show_keys", "use_label_layer"]
+__all__ = ["DISPLAY_NAME", "dock_panel", "panel_of", "save_segmentation", "show_keys", "use_label_layer"]
 
 PLUGIN = "napari-medmeta"
 DISPLAY_NAME = "Few-shot segmentation"
 
 
-def make_panel(napari_viewer: napari.viewer.Viewer) -> MedmetaPanel:
-    """Return the panel for a viewer; napari docks it."""
-    return MedmetaPanel(napari_viewer)
-
-
 def dock_panel(viewer: napari.viewer.Viewer) -> MedmetaPanel:
     """Return the panel of ``viewer``, docked now if it was not."""
+    viewer = getattr(viewer, "__wrapped__", viewer)
     found = panel_of(viewer)
     if found is None:
         found = MedmetaPanel(viewer)

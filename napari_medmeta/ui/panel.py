@@ -45,8 +45,8 @@ class MedmetaPanel(QWidget):
 
     Parameters
     ----------
-    viewer
-        The viewer beside which the panel is docked.
+    napari_viewer
+        The viewer beside which the panel is docked; napari fills in an argument of this name.
     session_folder
         Where sessions are kept; None: beside each scan.
     make_engine
@@ -59,13 +59,15 @@ class MedmetaPanel(QWidget):
 
     def __init__(
         self,
-        viewer: ViewerModel,
+        napari_viewer: ViewerModel,
         *,
         session_folder: Path | None = None,
         make_engine: Callable[[], Engine] | None = None,
         preferences: Preferences | None = None,
     ) -> None:
         super().__init__()
+        # napari hands plugins a proxy; its layers would not be the layers that events tell of.
+        viewer: ViewerModel = getattr(napari_viewer, "__wrapped__", napari_viewer)
         self._viewer: ViewerModel | None = viewer
         self._preferences = preferences or load_preferences()
         chosen_folder = self._preferences.session_folder
