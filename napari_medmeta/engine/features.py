@@ -84,7 +84,7 @@ def normalised_intensity(volume: Volume) -> np.ndarray[tuple[int, int, int], np.
     inside = sample[sample > sample.min()]
     low, high = np.percentile(inside if inside.size else sample, ROBUST_PERCENTILES)
     scaled = (array.astype(np.float32) - np.float32(low)) / np.float32(max(high - low, 1e-6))
-    return np.clip(scaled, -0.5, 1.5)
+    return np.asarray(np.clip(scaled, -0.5, 1.5), dtype=np.float32)
 
 
 def compute_features(

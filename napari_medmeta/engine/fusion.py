@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from napari_medmeta.engine.learners.base import LEAST_LOG_ODDS
+from napari_medmeta.engine.learners.interpolation import LEAST_LOG_POSTERIOR
 
 __all__ = ["Fold", "FusionConfig", "Trust", "fit_trust", "fuse", "fused_log_posterior"]
 
@@ -39,14 +39,14 @@ class FusionConfig:
         default_factory=lambda: {
             "shape": 0.4,
             "prototypes": 0.1,
-            "prototypes and place": 0.2,
+            "prototypes and place": 0.4,
             "matching": 0.1,
-            "matching and place": 0.2,
-            "trees": 0.6,
+            "matching and place": 0.4,
+            "trees": 0.7,
             "propagation": 0.4,
         }
     )
-    shrinkage: float = 0.5
+    shrinkage: float = 2.0
     steps: int = 40
     voxels: int = 4000
 
@@ -96,7 +96,7 @@ def fused_log_posterior(evidence: Mapping[str, Tensor], trust: Trust) -> Tensor:
     odds = torch.stack([_log_odds(evidence[n]) for n in trust.names])
     shape = (len(trust.names), odds.shape[1], *(1 for _ in range(odds.ndim - 2)))
     pooled = (trust.weights.T.reshape(shape) * odds).sum(0)
-    return torch.log_softmax(torch.cat([torch.zeros_like(pooled[:1]), pooled]), dim=0).clamp_min(LEAST_LOG_ODDS)
+    return torch.log_softmax(torch.cat([torch.zeros_like(pooled[:1]), pooled]), dim=0).clamp_min(LEAST_LOG_POSTERIOR)
 
 
 def fuse(evidence: Mapping[str, Tensor], trust: Trust) -> Tensor:
@@ -118,7 +118,7 @@ def fit_trust(
 
 
 def _log_odds(log_posterior: Tensor) -> Tensor:
-    foreground = log_posterior[1:].clamp(LEAST_LOG_ODDS, -1e-3)
+    foreground = log_posterior[1:].clamp(LEAST_LOG_POSTERIOR, -1e-3)
     return foreground - torch.log1p(-foreground.exp())
 
 

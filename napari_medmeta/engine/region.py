@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,8 @@ from torch import Tensor
 from napari_medmeta.core import Box, MissingExamplesError, SliceExample, Support, Triple
 from napari_medmeta.engine.features import FeatureMaps
 from napari_medmeta.engine.task import UNKNOWN, PaintedSlice, Task
+
+_Scalar = TypeVar("_Scalar", bound=np.generic)
 
 __all__ = ["Region", "RegionConfig", "find_region", "make_task"]
 
@@ -88,7 +91,7 @@ class Region:
         finer = F.interpolate(maps, scale_factor=self.factor, mode="bilinear", align_corners=False)
         return finer[..., :h, :w]
 
-    def to_volume_axes(self, array: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+    def to_volume_axes(self, array: npt.NDArray[_Scalar]) -> npt.NDArray[_Scalar]:
         """Turn (D, H, W) back to the volume's axis order."""
         return np.ascontiguousarray(np.transpose(array, np.argsort(self.order)))
 

@@ -7,13 +7,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-import torch
+import psutil
 from torch import Tensor
 
 from napari_medmeta.core import (
     Box,
     CancelToken,
+    FloatArray,
     InputError,
+    LabelArray,
     MissingExamplesError,
     Progress,
     Proposal,
@@ -22,6 +24,7 @@ from napari_medmeta.core import (
     Support,
     Triple,
     Volume,
+    VolumeTooLargeError,
     silent,
 )
 from napari_medmeta.engine.device import pick_device
@@ -30,7 +33,7 @@ from napari_medmeta.engine.features import FeatureMaps, compute_features, featur
 from napari_medmeta.engine.fusion import Fold, FusionConfig, Trust, fit_trust, fused_log_posterior
 from napari_medmeta.engine.learners import default_learners
 from napari_medmeta.engine.learners.base import Learner, Scene, SceneConfig
-from napari_medmeta.engine.learners.walk import WalkConfig, refine, walled_slab
+from napari_medmeta.engine.learners.walk import WalkConfig, refine
 from napari_medmeta.engine.region import Region, RegionConfig, find_region, make_task
 from napari_medmeta.engine.task import Task
 
@@ -49,11 +52,11 @@ class EngineConfig:
         At most this many painted slices are left out in turn; more tell little new and cost time.
     """
 
-    learners: tuple[Learner, ...] = field(default_factory=lambda: default_learners())
-    region: RegionConfig = RegionConfig()
-    scene: SceneConfig = SceneConfig()
+    learners: tuple[Learner, ...] = field(default_factory=default_learners)
+    region: RegionConfig = field(default_factory=RegionConfig)
+    scene: SceneConfig = field(default_factory=SceneConfig)
     fusion: FusionConfig = field(default_factory=FusionConfig)
-    walk: WalkConfig = WalkConfig()
+    walk: WalkConfig = field(default_factory=WalkConfig)
     folds: int = 4
 
 
@@ -81,7 +84,8 @@ class Segmenter:
     >>> examples[:8] = examples[9:15] = examples[16:] = 255
     >>> segmenter = Segmenter(device="cpu")
     >>> segmenter.set_volume(phantom.volume)
-    >>> segmenter.segment(support_from_labels(examples, axis=0)).volume(phantom.labels.shape).shape == phantom.labels.shape
+    >>> proposal = segmenter.segment(support_from_labels(examples, axis=0))
+    >>> proposal.volume(examples.shape).shape == examples.shape
     True
     """
 
@@ -120,7 +124,10 @@ class Segmenter:
         ------
         Cancelled
             When ``cancel`` is set meanwhile; the volume before stays.
+        VolumeTooLargeError
+            When the features would not fit into the memory that is free.
         """
+        self._require_memory(volume.geometry.shape)
         self._maps = compute_features(volume, device=self._device, progress=progress, cancel=cancel)
         self._support = Support(self._maps.shape)
 
@@ -175,6 +182,15 @@ class Segmenter:
             if first is not None:
                 yield first
         yield work.everywhere()
+
+    def _require_memory(self, shape: Triple) -> None:
+        needed, free = self.memory_estimate_bytes(shape), psutil.virtual_memory().available
+        if needed > free:
+            size = " x ".join(str(n) for n in shape)
+            raise VolumeTooLargeError(
+                f"A scan of {size} voxels needs {needed / 1e9:.1f} GB of memory; {free / 1e9:.1f} GB are free",
+                next_step="Close other programs, or crop the scan to the region you need, or resample it more coarsely",
+            )
 
     def _require_maps(self) -> FeatureMaps:
         if self._maps is None:
@@ -313,12 +329,7 @@ def _spread(depths: Sequence[int], count: int) -> list[int]:
     return [depths[i] for i in np.unique(np.linspace(0, len(depths) - 1, count).round().astype(int))]
 
 
-def _keep_painted(
-    support: Support,
-    box: Box,
-    labels: np.ndarray[Triple, np.dtype[np.uint8]],
-    confidence: np.ndarray[Triple, np.dtype[np.float32]],
-) -> None:
+def _keep_painted(support: Support, box: Box, labels: LabelArray, confidence: FloatArray) -> None:
     painted, known = support.labels_and_known()
     inside = known[box.slices]
     labels[inside] = painted[box.slices][inside]

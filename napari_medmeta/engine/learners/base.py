@@ -10,13 +10,13 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from napari_medmeta.engine.learners.interpolation import ShapeField, shape_field
+from napari_medmeta.engine.learners.interpolation import LEAST_LOG_POSTERIOR, ShapeField, shape_field
 from napari_medmeta.engine.task import Task
 
-__all__ = ["LEAST_LOG_ODDS", "Fitted", "Learner", "Scene", "SceneConfig", "normalise"]
+__all__ = ["Fitted", "Learner", "Scene", "SceneConfig", "normalise"]
 
-LEAST_LOG_ODDS = -7.0
-"""Log-posteriors are cut here (odds of 1 to 1,000): no single source may veto all others."""
+FEW = 50
+"""With fewer undecided voxels than this a class is drawn from all of its voxels."""
 
 
 class Fitted(Protocol):
@@ -93,27 +93,43 @@ class Scene:
         deep = self.shape.distance_mm > width[None, :, None, None]
         return near.any(0) & ~deep.any(0)
 
-    @cached_property
+    @property
     def sample_index(self) -> Tensor:
         """(n,) int64: flat indices of the drawn support voxels."""
-        generator = torch.Generator().manual_seed(self._seed)
-        classes = self.task.classes.reshape(-1)
-        narrow = torch.where(self.undecided.reshape(-1), classes, -1)
-        per_class = min(self.config.samples, self.config.total_samples // max(1, self.task.structures))
-        drawn = []
-        for c in range(self.task.structures + 1):
-            wanted = per_class if c else self.config.background_samples
-            found = (narrow == c).nonzero()[:, 0]
-            if found.numel() < 50:  # too few to speak for a class: take them wherever they are
-                found = (classes == c).nonzero()[:, 0]
-            order = torch.randperm(found.numel(), generator=generator)[:wanted]
-            drawn.append(found[order.to(found.device)])
-        return torch.cat(drawn)
+        return self._drawn[0]
 
-    @cached_property
+    @property
     def sample_class(self) -> Tensor:
         """(n,) int64: classes of the drawn voxels."""
-        return self.task.classes.reshape(-1)[self.sample_index]
+        return self._drawn[1]
+
+    @cached_property
+    def _drawn(self) -> tuple[Tensor, Tensor]:
+        generator = torch.Generator().manual_seed(self._seed)
+        structures = self.task.structures
+        per_class = min(self.config.samples, self.config.total_samples // max(1, structures))
+        drawn, classes = [], []
+        for c in range(structures + 1):
+            found = self._members(c)
+            order = torch.randperm(found.numel(), generator=generator)[
+                : per_class if c else self.config.background_samples
+            ]
+            drawn.append(found[order.to(found.device)])
+            classes.append(torch.full_like(drawn[-1], c))
+        return torch.cat(drawn), torch.cat(classes)
+
+    def _members(self, c: int) -> Tensor:
+        """Return flat indices of the support voxels that may speak for class ``c``."""
+        classes = self.task.classes.reshape(-1)
+        found = ((classes == c) & self.undecided.reshape(-1)).nonzero()[:, 0]
+        if found.numel() < FEW:
+            found = (classes == c).nonzero()[:, 0]
+        if c == 0 and found.numel() == 0:
+            # Only structures were marked: the rim of the region, far from every mark, stands for the rest.
+            rim = torch.ones(self.task.shape, dtype=torch.bool, device=self.task.device)
+            rim[:, 1:-1, 1:-1] = False
+            found = (rim.reshape(-1) & (classes < 0)).nonzero()[:, 0]
+        return found
 
     @cached_property
     def metric(self) -> Tensor:
@@ -128,7 +144,8 @@ class Scene:
         scatter += self.config.shrinkage * torch.diag(torch.diag(scatter))
         # The floor keeps a feature that is constant over the samples from becoming infinitely important.
         scatter += 1e-3 * torch.eye(len(scatter), dtype=torch.float64, device=scatter.device)
-        return torch.linalg.cholesky(torch.linalg.inv(scatter)).float()
+        whitening: Tensor = torch.linalg.cholesky(torch.linalg.inv(scatter))
+        return whitening.float()
 
     @cached_property
     def position_scale_mm(self) -> Tensor:
@@ -186,5 +203,5 @@ class Scene:
 
 
 def normalise(logits: Tensor) -> Tensor:
-    """Return log-posteriors over the first axis, cut at `LEAST_LOG_ODDS`."""
-    return torch.log_softmax(logits, dim=0).clamp_min(LEAST_LOG_ODDS)
+    """Return log-posteriors over the first axis, cut at `LEAST_LOG_POSTERIOR`."""
+    return torch.log_softmax(logits, dim=0).clamp_min(LEAST_LOG_POSTERIOR)

@@ -18,13 +18,16 @@ from torch import Tensor
 
 from napari_medmeta.engine.task import Task
 
-__all__ = ["ShapeField", "shape_field", "signed_distance_mm"]
+__all__ = ["LEAST_LOG_POSTERIOR", "ShapeField", "shape_field", "signed_distance_mm"]
 
 Plane = npt.NDArray[np.float32]
 """(H, W) float32: signed distance to a contour in mm, positive inside."""
 
 FAR_OUTSIDE_MM = -50.0
 """Signed distance where a structure has no contour to measure from: beyond any doubt outside."""
+
+LEAST_LOG_POSTERIOR = -7.0
+"""Log-posteriors are cut here (odds of 1 to 1,000): no single source may veto all others."""
 
 REACH_GAPS = 0.6
 """Beyond the outermost painted slice a structure rounds off within this share of a mean gap. Evenly
@@ -37,7 +40,10 @@ SOFTNESS_MM = 1.0
 """Scale of the logistic from distance to posterior on a painted slice: the width of a painted edge."""
 
 SOFTNESS_PER_MM = 0.12
-"""Growth of that scale per mm from the nearest painted slice."""
+"""Growth of that scale per mm from the nearest painted slice, between painted slices."""
+
+SOFTNESS_PER_MM_BEYOND = 0.4
+"""The same beyond the outermost painted slices: an extrapolated contour deserves less trust."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +70,9 @@ class ShapeField:
         logits = self.distance_mm[:, rows] / self.softness_mm[rows][None, :, None, None]
         if not self.known:
             logits = torch.zeros_like(logits)
-        return torch.log_softmax(torch.cat([torch.zeros_like(logits[:1]), logits]), dim=0).clamp_min(-7.0)
+        return torch.log_softmax(torch.cat([torch.zeros_like(logits[:1]), logits]), dim=0).clamp_min(
+            LEAST_LOG_POSTERIOR
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,8 +95,7 @@ def shape_field(task: Task) -> ShapeField:
         back = np.argsort((axis, *(a for a in range(3) if a != axis)))
         fields.append(np.transpose(field, (0, *(back + 1))))
         weights.append(_nearness(task, axis))
-    depths = range(task.shape[0])
-    softness = SOFTNESS_MM + SOFTNESS_PER_MM * task.distance_mm(depths)
+    softness = _softness_mm(task)
     if not fields:
         empty = torch.full((task.structures, *task.shape), FAR_OUTSIDE_MM, device=task.device)
         return ShapeField(empty, softness, known=False)
@@ -103,7 +110,15 @@ def signed_distance_mm(mask: npt.NDArray[np.bool_], spacing_mm: Sequence[float])
     inside = ndimage.distance_transform_edt(np.pad(mask, 1), sampling=spacing_mm)[1:-1, 1:-1]
     outside = ndimage.distance_transform_edt(~mask, sampling=spacing_mm)
     half = 0.5 * min(spacing_mm)
-    return np.where(mask, inside - half, half - outside).astype(np.float32)
+    return np.asarray(np.where(mask, inside - half, half - outside), dtype=np.float32)
+
+
+def _softness_mm(task: Task) -> Tensor:
+    depths = torch.arange(task.shape[0], device=task.device)
+    low, high = min(task.depths, default=0), max(task.depths, default=0)
+    beyond = (depths < low) | (depths > high)
+    growth = torch.where(beyond, SOFTNESS_PER_MM_BEYOND, SOFTNESS_PER_MM)
+    return SOFTNESS_MM + growth * task.distance_mm(range(task.shape[0]))
 
 
 def _nearness(task: Task, axis: int) -> npt.NDArray[np.float32]:
@@ -112,7 +127,8 @@ def _nearness(task: Task, axis: int) -> npt.NDArray[np.float32]:
     gap = np.min(np.abs(places[:, None] - np.asarray(painted)[None]), axis=1) * task.spacing_mm[axis]
     shape = [1, 1, 1]
     shape[axis] = -1
-    return (1.0 / (1.0 + gap)).astype(np.float32).reshape(shape)
+    # Squared, so that on a painted slice its own contour outweighs an interpolated one many times.
+    return np.asarray(1.0 / (0.5 + gap) ** 2, dtype=np.float32).reshape(shape)
 
 
 def _along_normal(task: Task) -> npt.NDArray[np.float32]:
@@ -166,7 +182,8 @@ def _interpolate(contours: Sequence[_Contour], depth: int, reach_mm: float, spac
 
 
 def _between(below: _Contour, above: _Contour, depth: int) -> Plane:
-    assert below.field is not None and above.field is not None  # narrowed by the caller, for the type checker
+    if below.field is None or above.field is None:
+        raise ValueError("both contours need a field")
     if above.index == below.index:
         return below.field
     t = (depth - below.index) / (above.index - below.index)
@@ -190,4 +207,4 @@ def _rounded_off(field: Plane, distance_mm: float, reach_mm: float) -> Plane:
         shrink = radius * (1 - (1 - (distance_mm / reach_mm) ** 2) ** 0.5)
     else:
         shrink = radius + distance_mm - reach_mm
-    return (field - shrink).astype(np.float32)
+    return np.asarray(field - shrink, dtype=np.float32)

@@ -15,9 +15,12 @@ import torch
 from scipy.cluster.vq import kmeans2
 from torch import Tensor
 
-from napari_medmeta.engine.learners.base import LEAST_LOG_ODDS, Scene
+from napari_medmeta.engine.learners.base import Scene
 
 __all__ = ["PrototypicalLearner"]
+
+NO_PROTOTYPE = -1e4
+"""Log-likelihood of a class without a sample: no distance is as bad."""
 
 LLOYD_ITERATIONS = 10
 """Prototypes of a few hundred samples settle within this many rounds."""
@@ -74,7 +77,7 @@ class FittedPrototypes:
     def evidence(self, depths: Sequence[int]) -> Tensor:
         """Return (S+1, n, H, W) log-posteriors."""
         mask, queries = self.scene.queries(depths, with_position=self.with_position)
-        logits = torch.full((len(self.classes), len(queries)), LEAST_LOG_ODDS * 4, device=queries.device)
+        logits = torch.full((len(self.classes), len(queries)), NO_PROTOTYPE, device=queries.device)
         for c, mixture in enumerate(self.classes):
             if mixture is not None:
                 prototypes, log_share = mixture

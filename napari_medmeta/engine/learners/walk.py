@@ -11,7 +11,7 @@ so that one slice can be computed from its own slab alone and still agree with t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -45,7 +45,7 @@ class WalkConfig:
     """
 
     beta: float = 13.0
-    prior_strength: float = 0.2
+    prior_strength: float = 0.3
     iterations: int = 60
     tolerance: float = 3e-3
 
@@ -54,7 +54,7 @@ class WalkConfig:
 class WalkLearner:
     """The random walker from the painted voxels, with the far rim of the region as background."""
 
-    config: WalkConfig = WalkConfig()
+    config: WalkConfig = field(default_factory=WalkConfig)
 
     @property
     def name(self) -> str:
