@@ -298,6 +298,8 @@ class MedmetaPanel(QWidget):
         controller.confidence_wanted = self._preferences.confidence
         controller.confidence_floor = self._preferences.hint_below
         layers.show_as_contour(self._preferences.contour)
+        if not controller.structures and controller.session.auto_propose != self._preferences.automatic:
+            controller.set_auto_propose(self._preferences.automatic)
         controller.changed.connect(self._changed)
         controller.looked.connect(self._looked)
         controller.told.connect(self._tell)

@@ -1,14 +1,14 @@
 """The one place where threads start: the engine works here, and its news arrive on the window's thread.
 
-One thread for each open scan, so the engine is never called from two threads. A newer request replaces
-the waiting one and cancels the running one; what an old request still sends is dropped.
+One thread for each open scan, so the engine is never called from two threads. It keeps its normal
+priority: a thread that is held back while it holds the interpreter holds the window back as well. A
+newer request replaces the waiting one and cancels the running one; what an old request still sends is
+dropped.
 """
 
 from __future__ import annotations
 
 import logging
-import os
-import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -34,9 +34,6 @@ __all__ = [
 ]
 
 LOGGER = logging.getLogger(__name__)
-
-BACKGROUND_NICENESS = 5
-"""The window's thread goes first on a machine with few cores (Linux gives each thread its own niceness)."""
 
 CLOSE_WAIT_S = 10.0
 """How long closing waits for the running step to notice that it is cancelled."""
@@ -199,7 +196,6 @@ class EngineWorker(QObject):
         return self._thread.is_alive()
 
     def _run(self) -> None:
-        _step_back()
         engine: Engine | None = None
         while self._wait_for_work():
             try:
@@ -285,11 +281,6 @@ class EngineWorker(QObject):
         late = number != self._number and isinstance(event, Proposed | Started | Progressed)
         if self._callback is not None and not late:
             self._callback(event)
-
-
-def _step_back() -> None:
-    if sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), BACKGROUND_NICENESS)
 
 
 def _too_large() -> MedmetaError:

@@ -24,6 +24,7 @@ from napari_medmeta.ui import panel as panel_module
 from napari_medmeta.ui.dialogs import SaveAnswer
 from napari_medmeta.ui.key_help import KeyHelp
 from napari_medmeta.ui.keys import STRUCTURE_KEYS, Act, chosen_keys
+from napari_medmeta.ui.preferences import Preferences
 from napari_medmeta.ui.scan import layer_arguments
 
 
@@ -145,6 +146,18 @@ def test_a_two_dimensional_image_is_refused_in_words(viewer: Any, make_panel: Ca
     qtbot.waitUntil(lambda: "2 dimensions" in panel.message())
     assert panel.case is None
     assert "2 dimensions" in notification_manager.records[-1].message
+
+
+def test_preferences_are_applied_to_a_new_session(viewer: Any, make_panel: Callable[..., Any], qtbot: Any) -> None:
+    panel = make_panel(viewer, preferences=Preferences(automatic=False, contour=False, keys={"accept_slice": "Q"}))
+    data, arguments = layer_arguments(make_volume())
+    viewer.add_image(data, **arguments)
+    qtbot.waitUntil(lambda: panel.case is not None)
+    assert not panel.case.controller.session.auto_propose
+    assert panel.case.layers.proposal.contour == 0
+    bound = {str(key) for key in viewer.keymap}
+    assert "Q" in bound
+    assert "A" not in bound
 
 
 def test_a_second_scan_can_be_chosen(panel: Any, viewer: Any, qtbot: Any) -> None:
