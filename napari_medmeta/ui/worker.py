@@ -35,8 +35,8 @@ __all__ = [
 
 LOGGER = logging.getLogger(__name__)
 
-CLOSE_WAIT_S = 10.0
-"""How long closing waits for the running step to notice that it is cancelled."""
+CLOSE_WAIT_S = 2.0
+"""How long closing waits for the running step to notice that it is cancelled; it ends by itself later."""
 
 
 class Engine(Segmenting, Protocol):
@@ -126,6 +126,13 @@ class _Ask:
     focus: SliceRef | None
 
 
+@dataclass(frozen=True, eq=False)
+class _Work:
+    volume: Volume | None
+    ask: _Ask | None
+    token: CancelToken
+
+
 class EngineWorker(QObject):
     """Run one engine in one background thread.
 
@@ -197,10 +204,10 @@ class EngineWorker(QObject):
 
     def _run(self) -> None:
         engine: Engine | None = None
-        while self._wait_for_work():
+        while (work := self._wait_for_work()) is not None:
             try:
                 engine = self._make_engine() if engine is None else engine
-                self._serve(engine)
+                self._serve(engine, work)
             except Cancelled:
                 continue
             except MedmetaError as error:
@@ -212,20 +219,19 @@ class EngineWorker(QObject):
                 LOGGER.exception("The engine failed")
                 self._give_up(_unforeseen(error))
 
-    def _wait_for_work(self) -> bool:
+    def _wait_for_work(self) -> _Work | None:
         with self._wake:
             while not self._closed and self._volume is None and self._ask is None:
                 self._wake.wait()
+            # Request and token are taken together: a later request cancels this token, never its own.
             self._token = CancelToken()
-            return not self._closed
+            return None if self._closed else _Work(self._volume, self._ask, self._token)
 
-    def _serve(self, engine: Engine) -> None:
-        with self._wake:
-            volume, ask, token = self._volume, self._ask, self._token
-        if volume is not None:
-            self._load(engine, volume, token)
-        elif ask is not None:
-            self._propose(engine, ask, token)
+    def _serve(self, engine: Engine, work: _Work) -> None:
+        if work.volume is not None:
+            self._load(engine, work.volume, work.token)
+        elif work.ask is not None:
+            self._propose(engine, work.ask, work.token)
         with self._wake:
             resting = self._volume is None and self._ask is None
         if resting:
