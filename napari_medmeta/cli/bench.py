@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -64,12 +65,17 @@ def run(args: argparse.Namespace) -> int:
     keys = [key for case in plan.cases for key in keys_of(plan, case)]
     with tqdm(total=len(keys), unit="run", desc="bench", disable=None) as bar:
         skipped = run_plan(plan, store, jobs=args.jobs, tick=lambda: bar.update() and None)
-    command = " ".join(["napari-medmeta", *sys.argv[1:]])
+    command = " ".join(["napari-medmeta", *map(_without_folders, sys.argv[1:])])
     setting = Setting(plan, command, skipped, {} if args.methods else missing_methods())
     runs = store.wanted(keys)
     print(f"Wrote {write_csv(args.out / 'runs.csv', runs, setting)}")
     print(f"Wrote {write_page(args.report or args.out / 'report.md', runs, setting)}")
     return 0
+
+
+def _without_folders(word: str) -> str:
+    # Where somebody keeps their scans is nobody else's business.
+    return Path(word).name if os.sep in word else word
 
 
 def _plan(args: argparse.Namespace) -> Plan:

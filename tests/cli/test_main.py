@@ -106,6 +106,15 @@ def test_bench_sets_its_tables_into_a_page_of_our_own(data, tmp_path):
     assert "tables: begin" in page.read_text()
 
 
+def test_the_report_does_not_tell_where_the_scans_lie(data, tmp_path, monkeypatch):
+    call = ["bench", "--data", str(data), "--out", str(tmp_path / "out"), "--methods", "interpolation", "--k", "3"]
+    monkeypatch.setattr(sys, "argv", ["napari-medmeta", *call])
+    assert cli.main(call) == 0
+    page = (tmp_path / "out" / "report.md").read_text()
+    assert str(tmp_path) not in page
+    assert "bench --data cases --out out --methods interpolation --k 3" in page
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
