@@ -9,14 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
+import numpy as np
+import numpy.typing as npt
 import torch
-import torch.nn.functional as F
+from scipy import optimize, special
 from torch import Tensor
 
 from napari_medmeta.engine.learners.interpolation import LEAST_LOG_POSTERIOR
 
 __all__ = ["Fold", "FusionConfig", "Trust", "fit_trust", "fuse", "fused_log_posterior"]
+
+
+Row: TypeAlias = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -29,8 +35,6 @@ class FusionConfig:
         Weight of each source by name; chosen on the development cases of the benchmark.
     shrinkage
         Strength of the pull towards the fixed weights with one left-out slice; it falls with more.
-    steps
-        Steps of the fit.
     voxels
         Voxels drawn from each left-out slice.
     """
@@ -43,11 +47,10 @@ class FusionConfig:
             "matching": 0.1,
             "matching and place": 0.4,
             "trees": 0.7,
-            "propagation": 0.4,
+            "propagation": 1.0,
         }
     )
     shrinkage: float = 2.0
-    steps: int = 40
     voxels: int = 4000
 
 
@@ -138,21 +141,33 @@ def _training_voxels(names: Sequence[str], folds: Sequence[Fold], config: Fusion
 
 
 def _fit(odds: Tensor, truth: Tensor, fixed: Tensor, config: FusionConfig, folds: int) -> Tensor:
-    """Projected gradient on the cross-entropy plus the pull to the fixed weights."""
+    """Minimise each structure's cross-entropy plus the pull to the fixed weights: convex, bounded below by 0."""
     if truth.numel() == 0:
         return fixed
-    targets = torch.stack([(truth == s + 1).float() for s in range(fixed.shape[0])])
-    weights = fixed.clone().requires_grad_(True)
-    optimiser = torch.optim.Adam([weights], lr=0.05)
-    for _ in range(config.steps):
-        optimiser.zero_grad()
-        logits = torch.einsum("sn,nsv->sv", weights, odds)
-        loss = F.binary_cross_entropy_with_logits(logits, targets, reduction="none").mean(1).sum()
-        (loss + config.shrinkage / folds * ((weights - fixed) ** 2).sum()).backward()
-        optimiser.step()
-        with torch.no_grad():
-            weights.clamp_(min=0.0)
-    return weights.detach()
+    pull = config.shrinkage / folds
+    rows = []
+    for s, start in enumerate(fixed.double().cpu().numpy()):
+        inputs = odds[:, s].double().cpu().numpy()
+        target = (truth == s + 1).double().cpu().numpy()
+        best = optimize.minimize(
+            _loss,
+            start,
+            args=(inputs, target, start, pull),
+            jac=True,
+            method="L-BFGS-B",
+            bounds=[(0.0, None)] * len(start),
+        )
+        rows.append(torch.from_numpy(best.x).to(fixed))
+    return torch.stack(rows)
+
+
+def _loss(weights: Row, inputs: Row, target: Row, fixed: Row, pull: float) -> tuple[float, Row]:
+    """Return loss and gradient for one structure; ``inputs`` is (sources, voxels), ``target`` 0 or 1."""
+    logits = weights @ inputs
+    away = weights - fixed
+    entropy = np.logaddexp(0.0, logits) - target * logits
+    gradient = inputs @ (special.expit(logits) - target) / len(target) + 2 * pull * away
+    return float(entropy.mean() + pull * (away @ away)), gradient
 
 
 def _fold_dice(folds: Sequence[Fold], trust: Trust, structures: int) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from napari_medmeta.core import Box, MissingExamplesError, SliceExample, Support, Triple
 from napari_medmeta.engine.features import FeatureMaps
-from napari_medmeta.engine.task import UNKNOWN, PaintedSlice, Task
+from napari_medmeta.engine.task import UNKNOWN, Faces, PaintedSlice, Task
 
 _Scalar = TypeVar("_Scalar", bound=np.generic)
 
@@ -61,11 +61,17 @@ class Region:
         The box in the volume's own axes.
     factor
         In-plane pooling: one region voxel holds factor x factor voxels of a slice.
+    bounded
+        Faces (along D, H, W) beyond which nothing is expected.
+    missing
+        Slices by which the volume ends before the reach beyond the painted extent, below and above.
     """
 
     order: Triple
     box: Box
     factor: int
+    bounded: Faces
+    missing: tuple[int, int]
 
     @property
     def full_shape(self) -> Triple:
@@ -123,7 +129,12 @@ def find_region(support: Support, spacing_mm: Sequence[float], config: RegionCon
     box = painted.grown((margin[0], margin[1], margin[2]), support.shape)
     # Pooling by whole factors: 5 % more voxels than asked for are better than half the resolution.
     factor = max(1, int(np.ceil(np.sqrt(box.size / config.max_voxels) - 0.1)))
-    return Region((normal, plane[0], plane[1]), box, factor)
+    reach = margin[normal]
+    below = max(0, reach - painted.start[normal])
+    above = max(0, painted.stop[normal] + reach - support.shape[normal])
+    h, w = ((box.start[a] > 0, box.stop[a] < support.shape[a]) for a in plane)
+    bounded = ((below == 0, above == 0), h, w)
+    return Region((normal, plane[0], plane[1]), box, factor, bounded, (below, above))
 
 
 def _normal(support: Support) -> int:
@@ -157,6 +168,8 @@ def make_task(maps: FeatureMaps, support: Support, region: Region) -> Task:
         classes=_pool_classes(classes, len(number), region.factor),
         painted=tuple(_pool_painted(p, len(number), region.factor) for p in painted),
         structures=len(number),
+        bounded=region.bounded,
+        missing=region.missing,
     )
 
 

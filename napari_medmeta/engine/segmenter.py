@@ -308,6 +308,9 @@ class _Work:
         _keep_painted(self._support, box, labels, confidence)
         structures = self._support.structures
         per_slice = slice_dice(posterior, trust)
+        # One slice says nothing of how a structure fares on all others.
+        whole = len(depths) == self._task.shape[0]
+        expected = expected_dice(posterior, trust, self._task, depths)
         refs = [SliceRef(normal, start[normal] + n) for n in range(len(depths))]
         return Proposal(
             generation=self._support.generation,
@@ -315,7 +318,7 @@ class _Work:
             labels=labels,
             confidence=confidence,
             covered=covered,
-            expected_dice=dict(zip(structures, expected_dice(posterior, trust, self._task, depths), strict=True)),
+            expected_dice=dict(zip(structures, expected, strict=True)) if whole else {},
             slice_dice={ref: d for ref, d in zip(refs, per_slice, strict=True) if d is not None},
             trust={s: trust.shares(n) for n, s in enumerate(structures, start=1)},
             seconds=dict(self._seconds),

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
 from napari_medmeta.core import Triple
 
-__all__ = ["UNKNOWN", "PaintedSlice", "Task"]
+__all__ = ["UNKNOWN", "Faces", "PaintedSlice", "Task"]
+
+Faces: TypeAlias = tuple[tuple[bool, bool], tuple[bool, bool], tuple[bool, bool]]
+"""For each region axis, something said of its first and of its last face."""
 
 UNKNOWN = -1
 """Class index of a voxel of which the user said nothing."""
@@ -55,6 +59,11 @@ class Task:
         The complete slices, on any axis.
     structures
         S, the number of structures.
+    bounded
+        Faces beyond which nothing is expected. At the scan's own border a structure may be cut off, and
+        where a slab was cut out of a region it goes on: these faces are not bounded.
+    missing
+        Slices by which the scan ends before the region's reach, below and above along D.
     """
 
     features: Tensor
@@ -63,6 +72,8 @@ class Task:
     classes: Tensor
     painted: tuple[PaintedSlice, ...]
     structures: int
+    bounded: Faces
+    missing: tuple[int, int] = (0, 0)
 
     @property
     def shape(self) -> Triple:
@@ -107,12 +118,16 @@ class Task:
             elif start <= p.index < stop:
                 painted.append(replace(p, index=p.index - start))
         part = slice(start, stop)
+        first, last = self.bounded[0]
+        at_start, at_end = start == 0, stop == self.shape[0]
         return replace(
             self,
             features=self.features[:, part],
             intensity=self.intensity[part],
             classes=self.classes[part],
             painted=tuple(painted),
+            bounded=((first and at_start, last and at_end), self.bounded[1], self.bounded[2]),
+            missing=(self.missing[0] * at_start, self.missing[1] * at_end),
         )
 
     def transposed(self, axis: int) -> Task:
@@ -126,6 +141,7 @@ class Task:
             classes = p.classes if kept[0] < kept[1] else p.classes.T
             painted.append(replace(p, axis=new, classes=classes))
         i, j, k = (self.spacing_mm[a] for a in order)
+        d, h, w = (self.bounded[a] for a in order)
         return Task(
             features=self.features.permute(0, *(a + 1 for a in order)),
             intensity=self.intensity.permute(order),
@@ -133,6 +149,7 @@ class Task:
             classes=self.classes.permute(order),
             painted=tuple(painted),
             structures=self.structures,
+            bounded=(d, h, w),
         )
 
     def positions_mm(self) -> Tensor:

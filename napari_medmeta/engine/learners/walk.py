@@ -117,27 +117,39 @@ def _at(walked: Tensor, depths: Sequence[int], start: int) -> Tensor:
 
 def _walk(task: Task, start: int, stop: int, guess: Tensor, config: WalkConfig, *, strength: float) -> Tensor:
     slab = task.slab(start, stop)
-    seeds, fixed = _seeds(slab, open_below=start > 0, open_above=stop < task.shape[0])
+    seeds, fixed = _seeds(slab)
     weights = _edge_weights(task, slab, config.beta)
-    return _solve(weights, seeds, fixed, guess, strength=strength, config=config)
+    return _solve(weights, seeds, fixed, guess, drain=_drain(slab), strength=strength, config=config)
 
 
-def _seeds(slab: Task, *, open_below: bool, open_above: bool) -> tuple[Tensor, Tensor]:
+def _seeds(slab: Task) -> tuple[Tensor, Tensor]:
     known = slab.classes >= 0
     rim = torch.zeros_like(known)
-    rim[:, [0, -1]] = True
-    rim[:, :, [0, -1]] = True
-    # The region ends where nothing is expected any more; a region of clicked slices alone does not.
-    if slab.depths:
-        if not open_below:
-            rim[0] = True
-        if not open_above:
-            rim[-1] = True
+    for axis, faces in enumerate(slab.bounded):
+        if axis == 0 and not slab.depths:
+            continue  # a region of clicked slices alone is thin: its faces say nothing
+        for face, bounded in zip((0, -1), faces, strict=True):
+            if bounded:
+                rim.select(axis, face).fill_(True)
     classes = torch.where(known, slab.classes, 0)
     fixed = known | rim
     seeds = torch.zeros((slab.structures + 1, *slab.shape), device=slab.device)
     seeds.scatter_(0, classes[None], 1.0)
     return seeds * fixed, fixed
+
+
+def _drain(slab: Task) -> Tensor:
+    """Return (D, 1, 1) conductance from each slice to background beyond the scan's end.
+
+    Where the scan ends before the region's reach, the walker goes on through as many slices as are
+    missing, of no contrast, until it meets background: conductances in series add their inverses.
+    """
+    drain = torch.zeros(slab.shape[0], 1, 1, device=slab.device)
+    if slab.depths:
+        for face, missing in zip((0, -1), slab.missing, strict=True):
+            if missing:
+                drain[face] += min(slab.spacing_mm) / slab.spacing_mm[0] / missing
+    return drain
 
 
 def _edge_weights(task: Task, slab: Task, beta: float) -> list[Tensor]:
@@ -172,7 +184,14 @@ def _degree(weights: Sequence[Tensor], like: Tensor) -> Tensor:
 
 
 def _solve(
-    weights: Sequence[Tensor], seeds: Tensor, fixed: Tensor, guess: Tensor, *, strength: float, config: WalkConfig
+    weights: Sequence[Tensor],
+    seeds: Tensor,
+    fixed: Tensor,
+    guess: Tensor,
+    *,
+    drain: Tensor,
+    strength: float,
+    config: WalkConfig,
 ) -> Tensor:
     """Solve (L + strength) x = neighbours of seeds + strength * guess on the free voxels.
 
@@ -181,7 +200,7 @@ def _solve(
     """
     free = (~fixed).float()
     foreground = seeds[1:]
-    diagonal = _degree(weights, free) + strength
+    diagonal = _degree(weights, free) + drain + strength
     x = guess[1:] * free
     target = (_neighbours(weights, foreground) + strength * guess[1:]) * free
     residual = target - (diagonal * x - _neighbours(weights, x)) * free
