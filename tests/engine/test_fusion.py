@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from napari_medmeta.engine.expectation import expected_dice, slice_dice
+from napari_medmeta.engine.fusion import Fold, FusionConfig, Trust, fit_trust, fuse, fused_log_posterior
+
+CPU = torch.device("cpu")
+CONFIG = FusionConfig(weights={"good": 0.5, "bad": 0.5}, shrinkage=0.1)
+TRUTH = torch.zeros(20, 20, dtype=torch.int64)
+TRUTH[5:15, 5:15] = 1
+
+
+def says(classes: torch.Tensor, sure: float = 0.9) -> torch.Tensor:
+    """(2, H, W) log-posteriors of a source that says ``classes``."""
+    foreground = torch.where(classes == 1, sure, 1 - sure)
+    return torch.stack([1 - foreground, foreground]).log()
+
+
+def test_without_a_left_out_slice_the_fixed_weights_hold() -> None:
+    trust = fit_trust(("good", "bad"), 1, (), CONFIG, CPU)
+    assert trust.weights.tolist() == [[0.5, 0.5]]
+    assert math.isnan(float(trust.expected_dice[0]))
+
+
+def test_a_source_that_fails_on_left_out_slices_loses_weight() -> None:
+    fold = Fold({"good": says(TRUTH), "bad": says(1 - TRUTH)}, TRUTH)
+    trust = fit_trust(("good", "bad"), 1, [fold, fold], CONFIG, CPU)
+    shares = trust.shares(1)
+    assert shares["good"] > 0.7
+    assert sum(shares.values()) == pytest.approx(1.0)
+
+
+def test_a_strong_pull_keeps_the_fixed_weights_against_one_slice() -> None:
+    fold = Fold({"good": says(TRUTH), "bad": says(1 - TRUTH)}, TRUTH)
+    stiff = FusionConfig(weights=CONFIG.weights, shrinkage=1000.0)
+    trust = fit_trust(("good", "bad"), 1, [fold], stiff, CPU)
+    assert torch.allclose(trust.weights, torch.tensor([[0.5, 0.5]]), atol=0.01)
+
+
+def test_weights_are_never_negative() -> None:
+    fold = Fold({"good": says(TRUTH), "bad": says(1 - TRUTH, 0.99)}, TRUTH)
+    trust = fit_trust(("good", "bad"), 1, [fold] * 4, CONFIG, CPU)
+    assert float(trust.weights.min()) >= 0
+
+
+def test_sources_that_agree_give_the_dice_of_their_answer() -> None:
+    fold = Fold({"good": says(TRUTH), "bad": says(TRUTH)}, TRUTH)
+    assert float(fit_trust(("good", "bad"), 1, [fold], CONFIG, CPU).expected_dice[0]) == pytest.approx(1.0)
+
+
+def test_two_structures_never_share_a_voxel() -> None:
+    both = torch.tensor([0.02, 0.49, 0.49]).log().reshape(3, 1, 1)
+    trust = Trust(("a",), torch.ones(2, 1), torch.full((2,), torch.nan))
+    assert fuse({"a": both}, trust).item() in (0, 1, 2)
+    assert float(fused_log_posterior({"a": both}, trust).exp().sum()) == pytest.approx(1.0, abs=0.01)
+
+
+def test_a_slice_without_a_proposal_has_no_expected_dice() -> None:
+    empty, full = torch.zeros(20, 20, dtype=torch.int64), TRUTH
+    posterior = torch.stack([says(empty), says(full)], dim=1)
+    trust = Trust(("a",), torch.ones(1, 1), torch.tensor([0.8]))
+    nothing, something = slice_dice(posterior, trust)
+    assert nothing is None
+    assert something is not None
+    assert 0.5 < something <= 1.0
+
+
+def test_a_surer_proposal_is_expected_to_be_better(make_task) -> None:  # type: ignore[no-untyped-def]
+    task = make_task({0: TRUTH.numpy().astype(bool)}, depth=2)
+    trust = Trust(("a",), torch.ones(1, 1), torch.tensor([torch.nan]))
+    sure = expected_dice(says(TRUTH, 0.99)[:, None], trust, task, [1])
+    unsure = expected_dice(says(TRUTH, 0.7)[:, None], trust, task, [1])
+    assert sure[0] > unsure[0]
