@@ -8,6 +8,7 @@ dropped.
 
 from __future__ import annotations
 
+import atexit
 import logging
 import threading
 from collections.abc import Callable
@@ -37,6 +38,9 @@ LOGGER = logging.getLogger(__name__)
 
 CLOSE_WAIT_S = 2.0
 """How long closing waits for the running step to notice that it is cancelled; it ends by itself later."""
+
+EXIT_WAIT_S = 30.0
+"""How long the program's end waits for the same: torch aborts the process when it is torn down while at work."""
 
 
 class Engine(Segmenting, Protocol):
@@ -157,6 +161,7 @@ class EngineWorker(QObject):
         self._sent.connect(self._deliver, Qt.ConnectionType.QueuedConnection)
         self._thread = threading.Thread(target=self._run, name="napari-medmeta engine", daemon=True)
         self._thread.start()
+        atexit.register(self._stop, EXIT_WAIT_S)
 
     def listen(self, callback: Callable[[JobEvent], None], /) -> None:
         """Call ``callback`` on the window's thread with everything that happens from now on."""
@@ -190,17 +195,22 @@ class EngineWorker(QObject):
 
     def close(self) -> None:
         """Stop the thread; nothing is delivered after this."""
-        with self._wake:
-            self._closed = True
-            self._callback = None
-            self._token.cancel()
-            self._wake.notify()
-        self._thread.join(CLOSE_WAIT_S)
+        self._stop(CLOSE_WAIT_S)
+        if not self.alive:
+            atexit.unregister(self._stop)
 
     @property
     def alive(self) -> bool:
         """Whether the thread is still there."""
         return self._thread.is_alive()
+
+    def _stop(self, wait_s: float) -> None:
+        with self._wake:
+            self._closed = True
+            self._callback = None
+            self._token.cancel()
+            self._wake.notify()
+        self._thread.join(wait_s)
 
     def _run(self) -> None:
         engine: Engine | None = None

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -178,3 +180,22 @@ def test_nothing_arrives_after_closing(start: Any, qtbot: Any) -> None:
     qtbot.wait(50)
     assert events == []
     assert not worker.alive
+
+
+def test_the_program_ends_cleanly_while_the_engine_is_at_work() -> None:
+    script = """
+import time
+from qtpy.QtCore import QCoreApplication
+import torch
+from napari_medmeta.core import Geometry, Volume
+from napari_medmeta.engine import Segmenter
+from napari_medmeta.ui.worker import EngineWorker
+import numpy as np
+app = QCoreApplication([])
+worker = EngineWorker(lambda: Segmenter(device="cpu"))
+shape = (60, 160, 160)
+worker.load(Volume(np.random.default_rng(0).normal(size=shape).astype(np.float32), Geometry.from_parts(shape)))
+time.sleep(1.0)
+"""
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False)
+    assert ended.returncode == 0, ended.stderr
