@@ -39,6 +39,9 @@ class RegionConfig:
         Margin around clicks and strokes while no slice is complete.
     max_voxels
         The region is pooled in the painted plane until it holds at most about this many voxels.
+    max_voxels_large
+        The same for regions that would have to be pooled more than twofold: large organs on thin slices
+        take longer rather than lose their edges.
     """
 
     margin_mm: float = 12.0
@@ -47,6 +50,7 @@ class RegionConfig:
     reach_extents: float = 1.5
     click_margin_mm: float = 30.0
     max_voxels: int = 350_000
+    max_voxels_large: int = 1_400_000
 
 
 @dataclass(frozen=True)
@@ -127,14 +131,22 @@ def find_region(support: Support, spacing_mm: Sequence[float], config: RegionCon
         margin[axis] = int(np.ceil(in_plane / spacing_mm[axis]))
     margin[normal] = _reach(complete, widest, spacing_mm[normal], config)
     box = painted.grown((margin[0], margin[1], margin[2]), support.shape)
-    # Pooling by whole factors: 5 % more voxels than asked for are better than half the resolution.
-    factor = max(1, int(np.ceil(np.sqrt(box.size / config.max_voxels) - 0.1)))
+    factor = _pooling(box.size, config)
     reach = margin[normal]
     below = max(0, reach - painted.start[normal])
     above = max(0, painted.stop[normal] + reach - support.shape[normal])
     h, w = ((box.start[a] > 0, box.stop[a] < support.shape[a]) for a in plane)
     bounded = ((below == 0, above == 0), h, w)
     return Region((normal, plane[0], plane[1]), box, factor, bounded, (below, above))
+
+
+def _pooling(voxels: int, config: RegionConfig) -> int:
+    # By whole factors: a little more than was asked for is better than half the resolution.
+    def needed(most: int) -> int:
+        return max(1, int(np.ceil(np.sqrt(voxels / most) - 0.1)))
+
+    factor = needed(config.max_voxels)
+    return factor if factor <= 2 else max(2, needed(config.max_voxels_large))
 
 
 def _normal(support: Support) -> int:

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from napari_medmeta.core import MissingExamplesError, SliceExample, SliceRef, Support, support_from_labels
+from napari_medmeta.engine.features import FeatureMaps
+from napari_medmeta.engine.region import RegionConfig, find_region, make_task
+
+SHAPE = (20, 60, 80)
+CONFIG = RegionConfig(margin_mm=5.0, margin_share=0.0)
+
+
+def square(*slices: int, axis: int = 0) -> Support:
+    labels = np.full(SHAPE, 255, np.uint8)
+    cut = [slice(None)] * 3
+    for index in slices:
+        cut[axis] = index  # type: ignore[call-overload]
+        labels[tuple(cut)] = 0
+    labels[8:12, 20:40, 30:60][labels[8:12, 20:40, 30:60] == 0] = 1
+    return support_from_labels(labels, axis=axis)
+
+
+def maps() -> FeatureMaps:
+    image = torch.arange(np.prod(SHAPE), dtype=torch.float32).reshape(SHAPE)
+    return FeatureMaps(image[None].half(), image, (1.0, 1.0, 1.0))
+
+
+def test_the_region_is_the_painted_extent_with_a_margin_in_mm() -> None:
+    region = find_region(square(8, 11), (1.0, 1.0, 0.5), CONFIG)
+    assert region.box.start[1:] == (15, 20)
+    assert region.box.stop[1:] == (45, 70)
+
+
+def test_it_reaches_one_gap_beyond_the_outermost_slices() -> None:
+    region = find_region(square(8, 11), (1.0, 1.0, 1.0), CONFIG)
+    assert (region.box.start[0], region.box.stop[0]) == (5, 15)
+
+
+def test_where_the_scan_ends_sooner_the_missing_slices_are_told() -> None:
+    labels = np.full(SHAPE, 255, np.uint8)
+    labels[[1, 7]] = 0
+    labels[[1, 7], 20:40, 30:60] = 1
+    region = find_region(support_from_labels(labels, axis=0), (1.0, 1.0, 1.0), CONFIG)
+    assert region.missing == (5, 0)
+    assert region.bounded[0] == (False, True)
+
+
+def test_the_painted_axis_comes_first() -> None:
+    assert find_region(square(30, 35, axis=1), (1.0, 1.0, 1.0), CONFIG).order == (1, 0, 2)
+
+
+@pytest.mark.parametrize(
+    ("voxels", "factor"), [(300_000, 1), (1_000_000, 2), (5_000_000, 2), (15_000_000, 4), (60_000_000, 7)]
+)
+def test_large_regions_are_pooled_no_more_than_time_allows(voxels: int, factor: int) -> None:
+    # One slice that holds the whole region, so that its size is known.
+    side = round((voxels / 2) ** 0.5)
+    known = np.ones((side, side), bool)
+    example = SliceExample(SliceRef(0, 0), np.ones((side, side), np.uint8), known)
+    region = find_region(Support((2, side, side), (example,), (1,)), (1.0, 1.0, 1.0), RegionConfig())
+    assert region.factor == factor
+
+
+def test_pooling_and_pasting_back_keep_every_place() -> None:
+    region = replace(find_region(square(8, 11), (1.0, 1.0, 1.0), CONFIG), factor=2)
+    task = make_task(maps(), square(8, 11), region)
+    d, h, w = region.full_shape
+    assert task.shape == (d, h // 2, w // 2)
+    assert region.upsample(task.intensity[None])[0].shape == region.full_shape
+    centre = region.upsample(task.intensity[None])[0, 3, 10, 10]
+    expected = region.cut(maps().intensity)[3, 10, 10]
+    assert abs(float(centre - expected)) < 1.0
+
+
+def test_a_single_click_survives_the_pooling() -> None:
+    labels, known = np.zeros(SHAPE[1:], np.uint8), np.zeros(SHAPE[1:], bool)
+    labels[31, 41], known[31, 41] = 1, True
+    support = Support(SHAPE, (SliceExample(SliceRef(0, 9), labels, known),), (1,))
+    region = replace(find_region(support, (1.0, 1.0, 1.0), CONFIG), factor=3)
+    assert int((make_task(maps(), support, region).classes == 1).sum()) == 1
+
+
+def test_nothing_painted_is_said() -> None:
+    with pytest.raises(MissingExamplesError):
+        find_region(Support(SHAPE, (), (1,)), (1.0, 1.0, 1.0), CONFIG)
