@@ -1,18 +1,28 @@
-"""Our own engine as one of the methods, whole or with one of its sources of evidence alone."""
+"""Our own engine as one of the methods: whole, one of its sources of evidence alone, or without a part."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import resources
 from importlib.resources.abc import Traversable
+from typing import TYPE_CHECKING
 
 from napari_medmeta import __version__
 from napari_medmeta.core import InputError, LabelArray, Proposal, Support, Volume
 
-__all__ = ["Engine", "source_names"]
+if TYPE_CHECKING:
+    from napari_medmeta.engine import EngineConfig
+
+__all__ = ["Engine", "ablation_names", "source_names"]
+
+
+WITHOUT = "without-"
+"""``without-NAME`` leaves the source NAME out."""
+FIXED_TRUST = "fixed-trust"
+"""All sources with their fixed weights: no painted slice is left out to fit them."""
 
 
 @dataclass(frozen=True)
@@ -21,18 +31,30 @@ class Engine:
 
     Parameters
     ----------
-    source
-        Only this source of evidence; empty for all of them.
+    variant
+        What is changed: a source of evidence that stands alone, ``without-NAME`` or ``fixed-trust``; empty for
+        the whole engine.
+
+    Raises
+    ------
+    InputError
+        When the engine has no such part.
     """
 
     device: str = "cpu"
     seed: int = 0
-    source: str = ""
+    variant: str = ""
+
+    def __post_init__(self) -> None:
+        known = ("", *source_names(), *ablation_names())
+        if self.variant not in known:
+            part = self.variant.removeprefix(WITHOUT)
+            raise InputError(f"The engine has no source {part!r}", expected="one of " + ", ".join(known[1:]))
 
     @property
     def name(self) -> str:
         """Name in tables."""
-        return f"medmeta-{self.source}" if self.source else "medmeta"
+        return f"medmeta-{self.variant}" if self.variant else "medmeta"
 
     @cached_property
     def version(self) -> str:
@@ -44,12 +66,9 @@ class Engine:
 
     def propose(self, volume: Volume, support: Support) -> Proposal:
         """Return the engine's proposal for the whole scan."""
-        from napari_medmeta.engine import EngineConfig, Segmenter
+        from napari_medmeta.engine import Segmenter
 
-        chosen = [x for x in EngineConfig().learners if self.source in ("", _slug(x.name))]
-        if not chosen:
-            raise InputError(f"The engine has no source {self.source!r}", expected=", ".join(source_names()))
-        segmenter = Segmenter(device=self.device, seed=self.seed, config=EngineConfig(learners=tuple(chosen)))
+        segmenter = Segmenter(device=self.device, seed=self.seed, config=self._config())
         segmenter.set_volume(volume)
         return segmenter.segment(support)
 
@@ -57,12 +76,30 @@ class Engine:
         """Return (I, J, K) labels of the engine's proposal."""
         return self.propose(volume, support).volume(support.shape)
 
+    def _config(self) -> EngineConfig:
+        from napari_medmeta.engine import EngineConfig
+
+        whole = EngineConfig()
+        if not self.variant:
+            return whole
+        if self.variant == FIXED_TRUST:
+            return replace(whole, folds=0)
+        left_out = self.variant.removeprefix(WITHOUT)
+        alone = left_out == self.variant
+        chosen = tuple(x for x in whole.learners if (_slug(x.name) == left_out) == alone)
+        return replace(whole, learners=chosen)
+
 
 def source_names() -> tuple[str, ...]:
     """Return the names of the engine's sources of evidence."""
     from napari_medmeta.engine import EngineConfig
 
     return tuple(_slug(learner.name) for learner in EngineConfig().learners)
+
+
+def ablation_names() -> tuple[str, ...]:
+    """Return the names of the engine's variants with one part left out."""
+    return (*(WITHOUT + name for name in source_names()), FIXED_TRUST)
 
 
 def _slug(name: str) -> str:

@@ -1,26 +1,41 @@
-"""Names of methods on the command line, and how each is built."""
+"""Names of methods on the command line, and how each is built.
+
+Besides the names listed here there are the engine's variants: ``medmeta-NAME`` is the engine with its source
+NAME alone, ``medmeta-without-NAME`` the engine without it, ``medmeta-fixed-trust`` the engine without its
+left-out check.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from types import MappingProxyType
 
 from napari_medmeta.bench.methods.base import Method
 from napari_medmeta.core import InputError
 
-__all__ = ["available_methods", "build_methods", "missing_methods"]
+__all__ = [
+    "ablation_methods",
+    "available_methods",
+    "build_methods",
+    "is_slow",
+    "missing_methods",
+    "source_methods",
+    "why_unavailable",
+]
 
 
-SOURCE_PREFIX = "medmeta-"
-"""``medmeta-NAME`` is the engine with its source NAME alone."""
+VARIANT_PREFIX = "medmeta-"
+NO_WEIGHTS: Mapping[str, Path] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
 class _Context:
     device: str
     seed: int
+    weights: Mapping[str, Path] = field(default_factory=dict)
 
 
 def _interpolation(context: _Context) -> Method:
@@ -62,6 +77,12 @@ def _growcut(context: _Context) -> Method:
 def _contours(context: _Context) -> Method:
     from napari_medmeta.bench.methods.itk_peers import ContourInterpolation
 
+    return ContourInterpolation(dome=False)
+
+
+def _contours_dome(context: _Context) -> Method:
+    from napari_medmeta.bench.methods.itk_peers import ContourInterpolation
+
     return ContourInterpolation()
 
 
@@ -88,6 +109,8 @@ class _Entry:
     build: Callable[[_Context], Method]
     needs: str = ""
     """A distribution of the extra ``peers`` without which it can't run."""
+    slow: bool = False
+    """Whether one answer takes about a minute or more on two processor cores."""
 
 
 _METHODS: Mapping[str, _Entry] = MappingProxyType(
@@ -98,7 +121,8 @@ _METHODS: Mapping[str, _Entry] = MappingProxyType(
         "forest": _Entry(_forest),
         "forest-position": _Entry(_forest_position),
         "vote": _Entry(_vote),
-        "contours-dome": _Entry(_contours, needs="itk-morphologicalcontourinterpolation"),
+        "contours": _Entry(_contours, needs="itk-morphologicalcontourinterpolation"),
+        "contours-dome": _Entry(_contours_dome, needs="itk-morphologicalcontourinterpolation"),
         "growcut": _Entry(_growcut, needs="itk-growcut"),
         "vote-growcut": _Entry(_vote_all, needs="itk-growcut"),
         "medmeta": _Entry(_engine),
@@ -106,13 +130,19 @@ _METHODS: Mapping[str, _Entry] = MappingProxyType(
 )
 
 
-def available_methods() -> tuple[str, ...]:
-    """Return the names of all methods that can run here."""
-    return tuple(name for name in _METHODS if not why_unavailable(name))
+def available_methods(*, weights: Mapping[str, Path] = NO_WEIGHTS) -> tuple[str, ...]:
+    """Return the names of all methods that can run here, without the engine's variants.
+
+    Parameters
+    ----------
+    weights
+        Files or folders of public weights by method, for the methods that need them.
+    """
+    return tuple(name for name in _METHODS if not why_unavailable(name, weights=weights))
 
 
-def why_unavailable(name: str) -> str:
-    """Return why a method can't run here, as a sentence; empty when it can."""
+def why_unavailable(name: str, *, weights: Mapping[str, Path] = NO_WEIGHTS) -> str:
+    """Return why a listed method can't run here, as a sentence; empty when it can."""
     needs = _METHODS[name].needs
     if not needs:
         return ""
@@ -123,36 +153,62 @@ def why_unavailable(name: str) -> str:
     return ""
 
 
-def missing_methods() -> dict[str, str]:
+def missing_methods(*, weights: Mapping[str, Path] = NO_WEIGHTS) -> dict[str, str]:
     """Return the methods that can't run here, each with the reason."""
-    return {name: why for name in _METHODS if (why := why_unavailable(name))}
+    return {name: why for name in _METHODS if (why := why_unavailable(name, weights=weights))}
 
 
-def build_methods(names: Sequence[str], *, device: str = "cpu", seed: int = 0) -> tuple[Method, ...]:
+def is_slow(name: str) -> bool:
+    """Tell whether a method is run on a subset of the cases only, by default.
+
+    These are peers that need a minute or more for an answer, and the engine's variants: there are many of them.
+    """
+    if name in _METHODS:
+        return _METHODS[name].slow
+    return name.startswith(VARIANT_PREFIX)
+
+
+def source_methods() -> tuple[str, ...]:
+    """Return the names of the engine's sources of evidence, each alone: ``medmeta-NAME``."""
+    from napari_medmeta.bench.methods.ours import source_names
+
+    return tuple(VARIANT_PREFIX + name for name in source_names())
+
+
+def ablation_methods() -> tuple[str, ...]:
+    """Return the names of the engine with one part left out: each source, and the left-out check."""
+    from napari_medmeta.bench.methods.ours import ablation_names
+
+    return tuple(VARIANT_PREFIX + name for name in ablation_names())
+
+
+def build_methods(
+    names: Sequence[str], *, device: str = "cpu", seed: int = 0, weights: Mapping[str, Path] = NO_WEIGHTS
+) -> tuple[Method, ...]:
     """Return the named methods in the order given.
+
+    Parameters
+    ----------
+    weights
+        Files or folders of public weights by method, for the methods that need them.
 
     Raises
     ------
     InputError
-        When a name is unknown, or its method needs a package that is not installed.
+        When a name is unknown, or its method needs a package or weights that are not there.
     """
-    context = _Context(device, seed)
+    context = _Context(device, seed, weights)
     return tuple(_build(name, context) for name in names)
 
 
 def _build(name: str, context: _Context) -> Method:
-    if name.startswith(SOURCE_PREFIX):
-        return _source(name.removeprefix(SOURCE_PREFIX), context)
+    if name.startswith(VARIANT_PREFIX):
+        from napari_medmeta.bench.methods.ours import Engine
+
+        return Engine(device=context.device, seed=context.seed, variant=name.removeprefix(VARIANT_PREFIX))
     if name not in _METHODS:
         raise InputError(f"There is no method {name!r}", expected="one of " + ", ".join(_METHODS))
-    if why_unavailable(name):
-        raise InputError(f"The method {name} cannot run: {why_unavailable(name)}")
+    why = why_unavailable(name, weights=context.weights)
+    if why:
+        raise InputError(f"The method {name} cannot run: {why}")
     return _METHODS[name].build(context)
-
-
-def _source(source: str, context: _Context) -> Method:
-    from napari_medmeta.bench.methods.ours import Engine, source_names
-
-    if source not in source_names():
-        raise InputError(f"The engine has no source {source!r}", expected="one of " + ", ".join(source_names()))
-    return Engine(device=context.device, seed=context.seed, source=source)

@@ -1,0 +1,70 @@
+"""Our engine as a method: whole, one source alone, and with a part left out."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from napari_medmeta.bench.methods import ablation_methods, build_methods, is_slow, source_methods
+from napari_medmeta.bench.methods.ours import source_names
+from napari_medmeta.bench.protocol import make_task
+from napari_medmeta.core import InputError
+from napari_medmeta.core.phantoms import simple_blobs
+
+
+@pytest.fixture(scope="module")
+def scene() -> SimpleNamespace:
+    phantom = simple_blobs(shape=(12, 32, 32))
+    task = make_task(phantom.labels, phantom.volume.geometry, k=3)
+    return SimpleNamespace(volume=phantom.volume, support=task.support)
+
+
+def sources_of(scene: SimpleNamespace, name: str) -> set[str]:
+    (method,) = build_methods([name])
+    proposal = method.propose(scene.volume, scene.support)
+    return {source.replace(" ", "-") for trust in proposal.trust.values() for source in trust}
+
+
+def test_every_source_of_the_engine_is_a_method_of_its_own():
+    assert source_methods() == tuple(f"medmeta-{name}" for name in source_names())
+
+
+def test_one_source_alone_leaves_the_others_out(scene):
+    assert sources_of(scene, "medmeta-shape") == {"shape"}
+
+
+def test_the_engine_can_do_without_one_source(scene):
+    assert sources_of(scene, "medmeta-without-shape") == set(source_names()) - {"shape"}
+
+
+def test_every_source_can_be_left_out_and_so_can_the_left_out_check():
+    left_out = {f"medmeta-without-{name}" for name in source_names()}
+    assert set(ablation_methods()) == left_out | {"medmeta-fixed-trust"}
+
+
+def test_a_variant_is_named_as_it_was_asked_for():
+    names = [*source_methods(), *ablation_methods()]
+    assert [m.name for m in build_methods(names)] == names
+
+
+def test_fixed_trust_gives_every_structure_the_same_shares(scene):
+    (fixed,) = build_methods(["medmeta-fixed-trust"])
+    first, *others = fixed.propose(scene.volume, scene.support).trust.values()
+    assert all(shares == pytest.approx(first) for shares in others)
+
+
+def test_the_whole_engine_weighs_structures_by_the_left_out_check(scene):
+    (whole,) = build_methods(["medmeta"])
+    first, *others = whole.propose(scene.volume, scene.support).trust.values()
+    assert any(shares != pytest.approx(first) for shares in others)
+
+
+def test_leaving_out_a_source_that_does_not_exist_is_refused():
+    with pytest.raises(InputError, match=r"no source 'magic'.*without-shape"):
+        build_methods(["medmeta-without-magic"])
+
+
+def test_variants_are_slow_and_the_engine_itself_is_not():
+    assert all(is_slow(name) for name in (*source_methods(), *ablation_methods()))
+    assert not is_slow("medmeta")
