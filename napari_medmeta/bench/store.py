@@ -1,19 +1,25 @@
-"""Finished runs as one JSON line each, so that a killed benchmark goes on where it stopped."""
+"""Finished runs of the protocol ``slices``, kept by their keys."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
-__all__ = ["Run", "RunKey", "RunStore"]
+from napari_medmeta.bench.lines import LineStore
+
+__all__ = ["EXACT", "Run", "RunKey", "RunStore"]
+
+EXACT = "exact"
+"""The examples are painted as the truth has them."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class RunKey:
-    """What makes a run this run: finished ones with the same key are not repeated."""
+    """What makes a run this run: finished ones with the same key are not repeated.
+
+    ``painting`` is the slug of the way in which the examples were painted, such as "exact" or "jitter-1".
+    """
 
     case: str
     method: str
@@ -21,6 +27,7 @@ class RunKey:
     placement: str
     seed: int
     version: str
+    painting: str = EXACT
 
 
 @dataclass(frozen=True)
@@ -35,12 +42,17 @@ class Run:
         Dice by structure over all slices not painted, those between the outermost painted slices, and those
         beyond them; None where the truth has nothing there.
     surface_dice, hausdorff_mm
-        Normalised surface Dice at 2 mm and the 95th percentile of surface distances; empty unless asked for.
+        Normalised surface Dice at 2 mm and the 95th percentile of surface distances; empty where not asked for.
+    leak, short
+        Slices by which the proposal goes beyond the true ends of a structure, and by which it stops short of
+        them, each the mean over both ends.
     expected_dice
         What the method itself expected, where it says so.
     seconds, cpu_seconds
         Wall-clock and processor time of the whole answer.
-    peak_mb
+    visible_seconds
+        Seconds until the slice on screen was answered, where the method answers it first.
+    peak_mb, added_mb
         Most memory the process held meanwhile, and how much of it came on top of what it held before.
     failure
         Why there is no answer, empty when there is one.
@@ -54,9 +66,12 @@ class Run:
     beyond: Mapping[int, float | None] = field(default_factory=dict)
     surface_dice: Mapping[int, float | None] = field(default_factory=dict)
     hausdorff_mm: Mapping[int, float | None] = field(default_factory=dict)
+    leak: Mapping[int, float | None] = field(default_factory=dict)
+    short: Mapping[int, float | None] = field(default_factory=dict)
     expected_dice: Mapping[int, float] = field(default_factory=dict)
     seconds: float = 0.0
     cpu_seconds: float = 0.0
+    visible_seconds: float | None = None
     peak_mb: float = 0.0
     added_mb: float = 0.0
     failure: str = ""
@@ -68,70 +83,32 @@ class Run:
         return sum(known) / len(known) if known else None
 
 
-_BY_STRUCTURE = ("dice", "between", "beyond", "surface_dice", "hausdorff_mm", "expected_dice")
+_BY_STRUCTURE = ("dice", "between", "beyond", "surface_dice", "hausdorff_mm", "leak", "short", "expected_dice")
+_NUMBERS = ("seconds", "cpu_seconds", "visible_seconds", "peak_mb", "added_mb")
 
 
-class RunStore:
-    """An append-only file of runs.
+class RunStore(LineStore[RunKey, Run]):
+    """The file of runs; lines of earlier versions, which lack the newer fields, can be read."""
 
-    A line that a kill cut off is skipped when reading, and the next run starts on a fresh line.
-    """
+    @staticmethod
+    def key_of(value: Run) -> RunKey:
+        """Return the run's key."""
+        return value.key
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._runs: dict[RunKey, Run] = {run.key: run for run in _read(path)}
+    @staticmethod
+    def to_json(value: Run) -> dict[str, Any]:
+        """Return the run as one flat line, scores to five digits."""
+        fields = {name: getattr(value, name) for name in value.__dataclass_fields__ if name != "key"}
+        for name in _BY_STRUCTURE:
+            fields[name] = {str(s): None if v is None else round(v, 5) for s, v in fields[name].items()}
+        for name in _NUMBERS:
+            fields[name] = None if fields[name] is None else round(fields[name], 4)
+        return {**asdict(value.key), **fields, "painted": list(value.painted)}
 
-    def __contains__(self, key: object) -> bool:
-        return key in self._runs
-
-    def __len__(self) -> int:
-        return len(self._runs)
-
-    def __iter__(self) -> Iterator[Run]:
-        return iter(sorted(self._runs.values(), key=lambda run: run.key))
-
-    def add(self, run: Run) -> None:
-        """Write a finished run; it is in the file when this returns."""
-        line = json.dumps(_to_json(run), ensure_ascii=False)
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(("" if _ends_with_newline(self.path) else "\n") + line + "\n")
-        # As it reads back, rounded: a resumed benchmark must not differ from one that never stopped.
-        self._runs[run.key] = _from_json(json.loads(line))
-
-    def wanted(self, keys: Iterable[RunKey]) -> tuple[Run, ...]:
-        """Return the runs with these keys that are finished, in the order of their keys."""
-        return tuple(self._runs[key] for key in sorted(set(keys)) if key in self._runs)
-
-
-def _ends_with_newline(path: Path) -> bool:
-    if not path.exists() or path.stat().st_size == 0:
-        return True
-    with path.open("rb") as file:
-        file.seek(-1, 2)
-        return file.read(1) == b"\n"
-
-
-def _read(path: Path) -> Iterator[Run]:
-    if not path.exists():
-        return
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            yield _from_json(json.loads(line))
-        except (json.JSONDecodeError, KeyError, TypeError):
-            continue
-
-
-def _to_json(run: Run) -> dict[str, Any]:
-    values = {name: getattr(run, name) for name in run.__dataclass_fields__ if name != "key"}
-    for name in _BY_STRUCTURE:
-        values[name] = {str(s): None if v is None else round(v, 5) for s, v in values[name].items()}
-    for name in ("seconds", "cpu_seconds", "peak_mb", "added_mb"):
-        values[name] = round(values[name], 4)
-    return {**asdict(run.key), **values, "painted": list(run.painted)}
-
-
-def _from_json(values: dict[str, Any]) -> Run:
-    key = RunKey(**{name: values.pop(name) for name in RunKey.__dataclass_fields__})
-    for name in _BY_STRUCTURE:
-        values[name] = {int(s): v for s, v in values[name].items()}
-    return Run(key, **{**values, "painted": tuple(values["painted"])})
+    @staticmethod
+    def from_json(fields: dict[str, Any]) -> Run:
+        """Return the run of one line."""
+        fields = {"painting": EXACT, **fields}
+        key = RunKey(**{name: fields.pop(name) for name in RunKey.__dataclass_fields__})
+        by_structure = {n: {int(s): v for s, v in fields[n].items()} for n in _BY_STRUCTURE if n in fields}
+        return Run(key, **{**fields, **by_structure, "painted": tuple(fields["painted"])})
