@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from napari_medmeta.core import AnnotationError, MissingExamplesError, Origin, SliceRef, Support, support_from_labels
+from napari_medmeta.core.explanation import Explanation
+from napari_medmeta.core.phantoms import Phantom, torso_ct
+from napari_medmeta.engine import Segmenter
+from napari_medmeta.engine.explain import explain
+
+Paint = Callable[..., Support]
+NAMES = {1: "left blob", 2: "right blob"}
+
+
+def inside(phantom: Phantom, structure: int, z: int) -> tuple[int, int, int]:
+    """A voxel of the structure on slice z, next to its border."""
+    here = phantom.labels[z] == structure
+    rows, columns = np.nonzero(here)
+    row = int(rows.min()) + 1
+    return z, row, int(np.median(columns[rows == row]))
+
+
+def weight_of(explanation: Explanation, ref: SliceRef) -> float:
+    return next((e.weight for e in explanation.examples if e.ref == ref), 0.0)
+
+
+def test_a_voxel_beside_a_painted_organ_is_explained_by_voxels_of_that_organ(
+    ready: Segmenter, paint: Paint, phantom: Phantom
+) -> None:
+    support = paint(8, 12, 17)
+    found = explain(ready, support, inside(phantom, 1, 13), names=NAMES)
+    assert found.label == 1
+    assert found.examples[0].ref == SliceRef(0, 12)
+    voxels = [v.voxel for e in found.examples for v in e.voxels]
+    assert voxels
+    assert all(phantom.labels[v] == 1 for v in voxels)
+    assert all(e.voxels[0].voxel[0] == e.ref.index for e in found.examples)
+
+
+def test_the_weights_sum_to_at_most_one_and_the_sources_shares_to_one(
+    ready: Segmenter, paint: Paint, phantom: Phantom
+) -> None:
+    found = explain(ready, paint(8, 12, 17), inside(phantom, 2, 14))
+    total = sum(e.weight for e in found.examples)
+    assert 0.5 < total <= 1 + 1e-5
+    assert all(sum(v.weight for v in e.voxels) <= e.weight + 1e-6 for e in found.examples)
+    assert sum(abs(s.share) for s in found.sources) == pytest.approx(1)
+    assert {"shape", "matching", "trees", "propagation"} <= {s.name for s in found.sources}
+
+
+def test_removing_the_example_that_weighs_most_changes_the_explanation(
+    ready: Segmenter, paint: Paint, phantom: Phantom
+) -> None:
+    support, voxel = paint(8, 12, 17), inside(phantom, 1, 13)
+    before = explain(ready, support, voxel)
+    heaviest = before.examples[0].ref
+    after = explain(ready, support.without(heaviest), voxel)
+    assert heaviest not in [e.ref for e in after.examples]
+    assert after.examples != before.examples
+
+
+def test_a_painted_voxel_says_that_it_was_painted(ready: Segmenter, paint: Paint, phantom: Phantom) -> None:
+    voxel = inside(phantom, 1, 12)
+    found = explain(ready, paint(8, 12, 17), voxel, names=NAMES)
+    assert found.decided
+    assert (found.label, found.probability) == (1, 1.0)
+    assert [e.ref for e in found.examples] == [SliceRef(0, 12)]
+    assert found.summary == "You painted this voxel as left blob on slice 12."
+
+
+def test_an_accepted_voxel_says_that_it_was_accepted(ready: Segmenter, paint: Paint) -> None:
+    support = paint(8, 12)
+    accepted = tuple(replace(e, origin=Origin.ACCEPTED) for e in support.examples)
+    found = explain(ready, replace(support, examples=accepted), (12, 0, 0))
+    assert found.summary == "You accepted this voxel as background on slice 12."
+
+
+def test_background_is_explained_by_voxels_painted_as_background(
+    ready: Segmenter, paint: Paint, phantom: Phantom
+) -> None:
+    z, row, column = inside(phantom, 1, 13)
+    found = explain(ready, paint(8, 12, 17), (z, row - 5, column))
+    assert found.label == 0
+    assert all(phantom.labels[v.voxel] == 0 for e in found.examples for v in e.voxels)
+    assert found.examples
+
+
+def test_far_from_everything_painted_the_answer_is_background_without_examples(phantom: Phantom) -> None:
+    small = np.full(phantom.labels.shape, 255, np.uint8)
+    small[12] = 0
+    small[12, 20:24, 20:24] = 1
+    segmenter = Segmenter(device="cpu")
+    segmenter.set_volume(phantom.volume)
+    found = explain(segmenter, support_from_labels(small, axis=0), (0, 47, 47))
+    assert (found.label, found.examples, found.sources) == (0, (), ())
+    assert "farther" in found.summary
+
+
+def test_the_explained_answer_is_the_proposals(ready: Segmenter, paint: Paint, phantom: Phantom) -> None:
+    support = paint(8, 12, 17, generation=3)
+    proposal = ready.segment(support)
+    labels = proposal.volume(phantom.labels.shape)
+    for z, row, column in [(10, 20, 10), (13, 24, 24), (15, 30, 36)]:
+        found = explain(ready, support, (z, row, column), proposal=proposal)
+        assert found.label == labels[z, row, column]
+        assert found.generation == 3
+
+
+def test_a_proposal_for_other_examples_is_not_explained(ready: Segmenter, paint: Paint, phantom: Phantom) -> None:
+    voxel = inside(phantom, 1, 13)
+    old = ready.segment(paint(8, generation=1))
+    support = paint(8, 12, 17, generation=2)
+    assert explain(ready, support, voxel, proposal=old) == explain(ready, support, voxel)
+
+
+def test_a_slice_painted_on_another_axis_is_named_too(ready: Segmenter, paint: Paint, phantom: Phantom) -> None:
+    along, across = paint(8, 17), paint(24, axis=1)
+    support = replace(along, examples=(*along.examples, *across.examples))
+    found = explain(ready, support, (12, 25, 10))
+    assert weight_of(found, SliceRef(1, 24)) > 0
+
+
+def test_clicks_are_examples_too(ready: Segmenter, phantom: Phantom) -> None:
+    marks = np.full(phantom.labels.shape, 255, np.uint8)
+    marks[12, 24, 10], marks[12, 2, 2] = 1, 0
+    found = explain(ready, support_from_labels(marks, axis=0), (12, 24, 12))
+    assert [e.ref for e in found.examples] == [SliceRef(0, 12)]
+
+
+def test_without_examples_it_says_what_is_missing(ready: Segmenter, phantom: Phantom) -> None:
+    with pytest.raises(MissingExamplesError, match="Paint a structure"):
+        explain(ready, Support(phantom.labels.shape, structures=(1,)), (0, 0, 0))
+    with pytest.raises(MissingExamplesError, match="still being read"):
+        explain(Segmenter(device="cpu"), Support(phantom.labels.shape, structures=(1,)), (0, 0, 0))
+
+
+def test_a_voxel_outside_of_the_scan_is_refused(ready: Segmenter, paint: Paint) -> None:
+    with pytest.raises(AnnotationError, match="outside"):
+        explain(ready, paint(8), (24, 0, 0))
+
+
+@pytest.mark.slow
+@pytest.mark.timing
+def test_an_explanation_takes_less_than_a_second() -> None:
+    phantom = torso_ct(shape=(100, 256, 256))
+    segmenter = Segmenter(device="cpu")
+    segmenter.set_volume(phantom.volume)
+    truth = np.where(phantom.labels <= 3, phantom.labels, 0).astype(np.uint8)
+    filled = np.flatnonzero(truth.any(axis=(1, 2)))
+    painted = np.full(truth.shape, 255, np.uint8)
+    for fraction in (0.25, 0.5, 0.75):
+        z = int(filled[int(fraction * len(filled))])
+        painted[z] = truth[z]
+    support = support_from_labels(painted, axis=0)
+    z = int(filled[int(0.6 * len(filled))])
+    row, column = (int(n) for n in np.argwhere(truth[z] == 1)[0])
+    explain(segmenter, support, (z, row, column))
+    started = time.perf_counter()
+    explain(segmenter, support, (z, row, column))
+    assert time.perf_counter() - started < 1.0
