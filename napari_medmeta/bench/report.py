@@ -18,7 +18,8 @@ from napari_medmeta.bench.cases import Case, source_of
 from napari_medmeta.bench.run import Plan, Skipped
 from napari_medmeta.bench.scores import mean_of
 from napari_medmeta.bench.store import Run
-from napari_medmeta.bench.tables import GROUPS, OURS, Interval, Results, paired
+from napari_medmeta.bench.results import GROUPS, OURS, Results
+from napari_medmeta.bench.statistics import Interval, paired
 
 __all__ = ["Setting", "write_csv", "write_page"]
 
@@ -225,7 +226,8 @@ def _against_each(results: Results) -> str:
     for method in (m for m in results.methods if m != OURS):
         row = [method]
         for k in results.ks:
-            gap, won = paired(results.dice(OURS, k), results.dice(method, k))
+            found = paired(results.dice(OURS, k), results.dice(method, k))
+            gap, won = found.gap, found.won
             row.append(f"{gap.mean:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}], {won:.0%}")
         rows.append(row)
     return "\n\n".join([f"## {OURS} against each other method, paired by case", _table(header, rows)])

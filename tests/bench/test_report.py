@@ -10,7 +10,7 @@ import pytest
 from napari_medmeta.bench.report import Setting, write_csv, write_page
 from napari_medmeta.bench.run import Plan, run_plan
 from napari_medmeta.bench.store import Run, RunKey, RunStore
-from napari_medmeta.bench.tables import Interval, Results, paired
+from napari_medmeta.bench.results import Results
 
 
 def run(method: str, case: str, dice: float | None, *, k: int = 3, beyond: float = 0.5) -> Run:
@@ -54,12 +54,6 @@ def test_a_loss_names_where_it_arises(runs):
     assert "beyond the ends 0.20 to 0.40" in loss.where
 
 
-def test_paired_differences_are_ours_minus_theirs():
-    gap, won = paired([0.8, 0.6], [0.7, 0.9])
-    assert gap.mean == pytest.approx(-0.1)
-    assert won == 0.5
-
-
 def test_methods_stand_in_the_order_they_were_asked_for(runs):
     assert Results(runs, order=("vote", "medmeta")).methods == ("vote", "medmeta")
 
@@ -73,17 +67,6 @@ def test_expected_and_true_dice_stand_side_by_side(runs, tmp_path):
     sure = [replace(r, expected_dice={1: 0.9}) if r.key.method == "medmeta" else r for r in runs]
     assert Results(sure).expected_and_true("medmeta", 3) == [(0.9, 0.8), (0.9, 0.6)]
     assert Results(sure).expected_and_true("vote", 3) == []
-
-
-def test_the_interval_of_equal_values_has_no_width():
-    assert Interval.of([0.5, 0.5, 0.5]) == Interval(0.5, 0.5, 0.5)
-
-
-def test_the_interval_holds_the_mean_and_comes_out_the_same_twice():
-    values = [0.1, 0.5, 0.7, 0.9]
-    interval = Interval.of(values)
-    assert interval.low < interval.mean < interval.high
-    assert interval == Interval.of(values)
 
 
 def test_the_page_holds_the_tables_and_keeps_its_own_text(cases, tmp_path):
