@@ -86,6 +86,12 @@ def _contours_dome(context: _Context) -> Method:
     return ContourInterpolation()
 
 
+def _unet(context: _Context) -> Method:
+    from napari_medmeta.bench.methods.unet import UNet
+
+    return UNet(device=context.device, seed=context.seed)
+
+
 def _vote(context: _Context) -> Method:
     from napari_medmeta.bench.methods.vote import Vote
 
@@ -126,6 +132,7 @@ _METHODS: Mapping[str, _Entry] = MappingProxyType(
         "growcut": _Entry(_growcut, needs="itk-growcut"),
         "vote-growcut": _Entry(_vote_all, needs="itk-growcut"),
         "medmeta": _Entry(_engine),
+        "unet": _Entry(_unet, slow=True),
     }
 )
 
