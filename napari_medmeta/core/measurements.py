@@ -282,7 +282,8 @@ def _plane_of(geometry: Geometry, axis: int) -> tuple[npt.NDArray[np.float64], n
     """Return (2, 2) from a step (row, column) to mm in the plane, and (3, 2) from there to LPS."""
     steps = np.delete(geometry.affine[:3, :3], axis, axis=1)
     frame, plane = np.linalg.qr(steps)
-    return np.asarray(plane, dtype=np.float64), np.asarray(frame, dtype=np.float64)
+    signs = np.sign(np.diag(plane))  # along the steps, so that a line starts where the indices are low
+    return np.asarray(plane * signs[:, None], dtype=np.float64), np.asarray(frame * signs, dtype=np.float64)
 
 
 def _levels(image: npt.NDArray[Any]) -> tuple[float, float]:

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import errno
 import gzip
-import os
-import secrets
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from napari_medmeta.core.errors import GeometryMismatchError, InputError, MedmetaError, StorageError
+from napari_medmeta.core.errors import GeometryMismatchError, InputError
 from napari_medmeta.core.geometry import Geometry
 from napari_medmeta.core.types import UNLABELLED
+from napari_medmeta.io._atomic import replacing
 from napari_medmeta.io._layout import verify_payload
 from napari_medmeta.io._suffix import WRITABLE_SUFFIXES, suffix_of
 from napari_medmeta.io._untyped import nib, sitk
@@ -86,7 +85,7 @@ def _write(path: Path, array: npt.NDArray[Any], geometry: Geometry, *, names: Ma
 def _write_nifti(path: Path, array: npt.NDArray[Any], geometry: Geometry, *, compressed: bool) -> None:
     payload = _nifti_bytes(array, geometry)
     level = LABEL_GZIP_LEVEL if array.dtype == np.uint8 else IMAGE_GZIP_LEVEL
-    with _replacing(path) as temporary:
+    with replacing(path) as temporary:
         # No time stamp: the same labels give the same bytes.
         temporary.write_bytes(gzip.compress(payload, level, mtime=0) if compressed else payload)
 
@@ -117,7 +116,7 @@ def _write_itk(path: Path, array: npt.NDArray[Any], geometry: Geometry, *, names
     if path.suffix.lower() == ".nrrd":
         for key, value in _slicer_segments(names).items():
             image.SetMetaData(key, value)
-    with _replacing(path) as temporary:
+    with replacing(path) as temporary:
         _write_verified(image, temporary)
 
 
@@ -144,7 +143,7 @@ def _write_verified(image: Any, temporary: Path) -> None:
 def _write_pair(path: Path, image: Any) -> None:
     """Write header and data file: one .mha, cut in two, so that the data file gets its final name."""
     data = path.with_suffix(".zraw")
-    with _replacing(path) as header_part, _replacing(data) as data_part:
+    with replacing(path) as header_part, replacing(data) as data_part:
         whole = header_part.with_suffix(".mha")
         try:
             _write_verified(image, whole)
@@ -154,42 +153,3 @@ def _write_pair(path: Path, image: Any) -> None:
                 whole.unlink()
         header_part.write_bytes(header + f"ElementDataFile = {data.name}\n".encode())
         data_part.write_bytes(voxels)
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """Hand out a temporary name in the same folder; it takes the place of ``path`` when all went well."""
-    temporary = path.with_name(f".writing-{secrets.token_hex(8)}{suffix_of(path)}")
-    try:
-        yield temporary
-        _flush(temporary)
-        os.replace(temporary, path)
-    except MedmetaError:
-        raise
-    except (OSError, RuntimeError) as error:
-        raise _storage_error(path, error) from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
-
-
-def _flush(path: Path) -> None:
-    """Make sure that the bytes are on the disk before the name points to them."""
-    with path.open("rb+") as handle:
-        os.fsync(handle.fileno())
-
-
-def _storage_error(path: Path, error: Exception) -> StorageError:
-    number = getattr(error, "errno", None)
-    if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return StorageError(
-            f"The disk is full: {path.name} was not written", next_step="Free some space and save again"
-        )
-    if not path.parent.is_dir():
-        return StorageError(f"There is no folder {path.parent}", next_step="Create it, or choose another one")
-    if number in (errno.EACCES, errno.EPERM, errno.EROFS) or not os.access(path.parent, os.W_OK):
-        return StorageError(
-            f"You may not write into the folder {path.parent}", next_step="Choose another folder to save into"
-        )
-    reason = getattr(error, "strerror", None) or "the disk may be full"
-    return StorageError(f"{path.name} could not be written ({reason})", next_step="Choose another folder to save into")
