@@ -64,6 +64,8 @@ class SliceExample:
         structure added to the table later stays unknown. None means every structure.
     origin
         Painted by hand, or accepted from a proposal.
+    weight
+        How much it counts beside the other examples, above 0 and up to 1.
     """
 
     ref: SliceRef
@@ -71,8 +73,11 @@ class SliceExample:
     known: MaskArray
     complete_for: frozenset[int] | None = None
     origin: Origin = Origin.PAINTED
+    weight: float = 1.0
 
     def __post_init__(self) -> None:
+        if not 0.0 < self.weight <= 1.0:
+            raise AnnotationError(f"An example has the weight {self.weight}", expected="above 0 and up to 1")
         if self.labels.shape != self.known.shape or self.labels.ndim != 2:
             raise AnnotationError(
                 f"A slice example has labels of shape {self.labels.shape} and a mask of shape {self.known.shape}",

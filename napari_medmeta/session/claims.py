@@ -63,7 +63,8 @@ def claim(
     record = before or SliceRecord()
     if not complete and has_background(record) and not looked_for <= record.looked_for:
         record = with_background_outdated(record, slice_shape(shape, ref.axis))
-    record = replace(record, complete=complete, looked_for=looked_for, origin=origin)
+    # Who says something new on a slice wants it to count.
+    record = replace(record, complete=complete, looked_for=looked_for, origin=origin, weight=1.0)
     newest = newest_elsewhere(state.records, ref.axis)
     record = with_claims(record, labels, codes, tick=state.generation + 1, newest_crossing=newest)
     turns_complete = complete and not (before is not None and before.complete)

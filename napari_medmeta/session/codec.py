@@ -192,18 +192,22 @@ def _record_out(record: SliceRecord | None, chunks: _Chunks) -> Json:
     layers: list[Json] = [
         [v.tick, [*v.start], [*v.shape], chunks.add(v.labels), chunks.add(v.codes), v.background] for v in record.layers
     ]
-    return [record.complete, [*sorted(record.looked_for)], record.origin.value, layers]
+    said: list[Json] = [record.complete, [*sorted(record.looked_for)], record.origin.value, layers]
+    # Only where it differs, so that earlier versions can read what they could have written.
+    return said if record.weight == 1.0 else [*said, record.weight]
 
 
 def _record_in(value: Json, chunks: list[bytes], ref: SliceRef, shape: Triple, sound: Sound) -> SliceRecord | None:
     if value is None:
         return None
-    complete, looked_for, origin, layers = _row(value)
+    complete, looked_for, origin, layers, *rest = _row(value)
+    (weight,) = rest or (1.0,)
     extent = slice_shape(shape, ref.axis)
     read = tuple(_layer_in(_row(v), chunks, extent, sound) for v in _row(layers))
     ticks = [v.tick for v in read]
     _require(ticks == sorted(set(ticks)))
-    return SliceRecord(read, _bool(complete), frozenset(_number(n) for n in _row(looked_for)), Origin(str(origin)))
+    wanted = frozenset(_number(n) for n in _row(looked_for))
+    return SliceRecord(read, _bool(complete), wanted, Origin(str(origin)), _weight(weight))
 
 
 def _layer_in(row: Sequence[Json], chunks: list[bytes], extent: tuple[int, int], sound: Sound) -> Layer:
@@ -293,6 +297,12 @@ def _number(value: Json) -> int:
 
 def _number_or_none(value: Json) -> int | None:
     return None if value is None else _number(value)
+
+
+def _weight(value: Json) -> float:
+    if not isinstance(value, float) or not 0.0 <= value <= 1.0:
+        raise damaged()
+    return value
 
 
 def _bool(value: Json) -> bool:

@@ -20,6 +20,8 @@ def hint(state: State, preview: Preview) -> str:
         return f"Paint the {(active or state.structures[0]).name} on one slice, or click on it."
     if len(painted) == 1 and not any(has_background(r) for r in state.records.values()):
         return f"Paint background beside the {painted[0].name} (or click it with Alt), or mark the slice as complete."
+    if state.records and not any(r.weight > 0 for r in state.records.values()):
+        return "No slice is used as an example: paint one, or use one again."
     missing = _without_example(state, painted, active)
     if missing is not None:
         return f"{missing.name} has no example yet: paint it on one slice."

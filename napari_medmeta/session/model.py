@@ -147,12 +147,15 @@ class SliceRecord:
         Structures that are absent where this slice says background.
     origin
         Painted by hand, or accepted from a proposal.
+    weight
+        How much it counts as an example, in [0, 1]; at 0 its voxels stay, but nothing is learnt from it.
     """
 
     layers: tuple[Layer, ...] = ()
     complete: bool = False
     looked_for: frozenset[int] = frozenset()
     origin: Origin = Origin.PAINTED
+    weight: float = 1.0
 
     @property
     def tick(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,7 @@ from napari_medmeta.session.state import State, require_slice, slice_views
 from napari_medmeta.session.table import default_colour
 from napari_medmeta.session.words import counted, slice_name
 
-__all__ = ["click", "import_labels", "mark_complete", "paint", "paint_slice", "remove_example"]
+__all__ = ["click", "import_labels", "mark_complete", "paint", "paint_slice", "remove_example", "weigh_example"]
 
 
 def paint(state: State, ref: SliceRef, mask: MaskArray, *, value: int) -> Step:
@@ -119,6 +120,28 @@ def remove_example(state: State, ref: SliceRef) -> Step:
     changes = ((ArrayName.LABELS, old_labels, labels), (ArrayName.STATUS, old_status, status))
     edit = Edit(slice_patches(ref, changes, shape=state.geometry.shape), (RecordChange(ref, before, None),))
     return _step("remove_example", f"remove the example on {name}", dict(_place(ref)), edit)
+
+
+def weigh_example(state: State, ref: SliceRef, weight: float) -> Step:
+    """Return the step that lets a slice count more or less as an example (0 to 1); its voxels stay.
+
+    Raises
+    ------
+    AnnotationError
+        When nothing was said on the slice, or the weight is out of range.
+    """
+    require_slice(state, ref)
+    name = slice_name(state.planes, ref)
+    before = state.records.get(ref)
+    if before is None:
+        raise AnnotationError(f"Nothing was painted or accepted on {name}", next_step="Choose a painted slice")
+    if not 0.0 <= weight <= 1.0:
+        raise AnnotationError(f"{weight} is no weight", expected="a number from 0 (not used) to 1 (fully used)")
+    after = replace(before, weight=float(weight))
+    how = "do not use" if not weight else "fully use" if weight == 1.0 else f"use with {weight:.0%} of its weight"
+    parameters: dict[str, Json] = {**_place(ref), "weight": float(weight)}
+    changes = (RecordChange(ref, before, after),) if after != before else ()
+    return Step("weigh_example", f"{how} the example on {name}", parameters, records=changes)
 
 
 def import_labels(

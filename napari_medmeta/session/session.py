@@ -275,6 +275,15 @@ class Session:
         """Forget what was said on a slice, as if it had never been painted."""
         return self._do(painting.remove_example(self._state, ref))
 
+    def weigh_example(self, ref: SliceRef, weight: float) -> Change:
+        """Let a slice count more or less as an example (0 to 1); at 0 it is kept, but nothing is learnt from it."""
+        return self._do(painting.weigh_example(self._state, ref, weight))
+
+    def example_weight(self, ref: SliceRef) -> float | None:
+        """Return how much a slice counts as an example, None where nothing was said on it."""
+        record = self._state.records.get(ref)
+        return record.weight if record is not None else None
+
     def import_labels(
         self, labels: npt.NDArray[Any], *, axis: int, slices: Iterable[int] = (), unlabelled: int = UNLABELLED
     ) -> Change:

@@ -26,7 +26,7 @@ __all__ = ["SupportBuilder", "main_axis"]
 
 def main_axis(state: State) -> int:
     """Return the axis of most complete examples; of equals, the through-plane one, then the first."""
-    counts = Counter(ref.axis for ref, record in state.records.items() if record.complete)
+    counts = Counter(ref.axis for ref, record in state.records.items() if record.complete and record.weight > 0)
     through = state.geometry.through_plane_axis
     return max(range(3), key=lambda axis: (counts[axis], axis == through, -axis))
 
@@ -51,7 +51,8 @@ class SupportBuilder:
     def build(self, state: State) -> Support:
         """Return all complete slices, and the other known voxels grouped by slice along the main axis."""
         if self._last is None:
-            examples = [self._complete(state, ref, record) for ref, record in state.records.items() if record.complete]
+            whole = {ref: r for ref, r in state.records.items() if r.complete and r.weight > 0}
+            examples = [self._complete(state, ref, record) for ref, record in whole.items()]
             examples += _sparse_examples(state)
             examples.sort(key=lambda e: e.ref)
             ids = tuple(sorted(state.ids))
@@ -65,7 +66,7 @@ class SupportBuilder:
             self._slices[ref] = labels
         labels = self._slices[ref]
         known = np.broadcast_to(np.True_, labels.shape)
-        return SliceExample(ref, labels, known, record.looked_for, record.origin)
+        return SliceExample(ref, labels, known, record.looked_for, record.origin, record.weight)
 
 
 def _sparse_examples(state: State) -> list[SliceExample]:
@@ -73,7 +74,7 @@ def _sparse_examples(state: State) -> list[SliceExample]:
     axis = main_axis(state)
     groups: dict[int, list[_Strokes]] = {}
     for ref, record in state.records.items():
-        if not record.complete:
+        if not record.complete and record.weight > 0:
             for index, strokes in _by_slice(state, ref, record, axis):
                 groups.setdefault(index, []).append(strokes)
     return [
@@ -127,4 +128,5 @@ def _merged(state: State, ref: SliceRef, strokes: list[_Strokes]) -> SliceExampl
     for array in (shown, known):
         array.setflags(write=False)
     origin = Origin.ACCEPTED if origins == {Origin.ACCEPTED} else Origin.PAINTED
-    return SliceExample(ref, shown, known, looked_for, origin)
+    weight = max(record.weight for record, _ in strokes)
+    return SliceExample(ref, shown, known, looked_for, origin, weight)

@@ -66,6 +66,7 @@ def verb(session: Session, rng: np.random.Generator) -> None:
         "click": lambda: session.click(ijk, value=value, axis=axis),
         "complete": lambda: session.mark_complete(ref),
         "forget": lambda: session.remove_example(ref),
+        "weigh": lambda: session.weigh_example(ref, float(rng.choice([0.0, 0.5, 1.0]))),
         "whole": lambda: session.paint_slice(ref, blob(rng, (rows, columns)).astype(np.uint8)),
         "import": lambda: session.import_labels(rng.choice([0, 0, 0, 0, 0, 0, 0, 1], SHAPE), axis=axis),
         "propose": lambda: session.set_proposal(proposal(session.generation, rng)),

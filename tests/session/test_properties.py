@@ -169,6 +169,12 @@ class Radiologist(RuleBasedStateMachine):
         known = sorted(self.session._state.records)
         self.do(lambda: self.session.remove_example(known[seed % len(known)]), by_hand=True)
 
+    @precondition(painted)
+    @rule(seed=seeds, weight=st.sampled_from([0.0, 0.5, 1.0]))
+    def weigh(self, seed: int, weight: float) -> None:
+        known = sorted(self.session._state.records)
+        self.do(lambda: self.session.weigh_example(known[seed % len(known)], weight), by_hand=True)
+
     @rule(axis=st.integers(0, 2), seed=seeds, unlabelled=st.booleans())
     def bring_in(self, axis: int, seed: int, unlabelled: bool) -> None:
         values = [0, 0, 0, 0, 1, 2, 255] if unlabelled else [0, 0, 0, 0, 0, 1]
