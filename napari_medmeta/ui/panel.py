@@ -11,36 +11,34 @@ import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Image, Labels
 from napari.utils.notifications import show_info, show_warning
-from qtpy.QtCore import QEvent, QObject, Qt, QTimer, Signal
+from qtpy.QtCore import Qt, QTimer, Signal
 from qtpy.QtGui import QKeySequence, QShortcut
-from qtpy.QtWidgets import QFrame, QHBoxLayout, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QHBoxLayout
 
 from napari_medmeta.core import MedmetaError, SliceRef
 from napari_medmeta.session import Change, PaintMode, Session
-from napari_medmeta.ui.boxes import Footer, HintLine, PaintBox, ProposalBox, SaveBox, ScanBox, WorkLine, heading
+from napari_medmeta.ui.bindings import KeyBindings
+from napari_medmeta.ui.body import PanelBody
 from napari_medmeta.ui.case import Case
 from napari_medmeta.ui.controller import Work
 from napari_medmeta.ui.dialogs import ask_label_layer, ask_save, ask_session
-from napari_medmeta.ui.key_help import KeyHelp, shown_key
-from napari_medmeta.ui.keys import STRUCTURE_KEYS, Act, chosen_keys, with_keys
+from napari_medmeta.ui.docked import DockedWidget
+from napari_medmeta.ui.key_help import KeyHelp
+from napari_medmeta.ui.keys import Act, chosen_keys
 from napari_medmeta.ui.opening import Opened, begin_session, open_session
 from napari_medmeta.ui.overlay import Chores
 from napari_medmeta.ui.preferences import Preferences, load_preferences
 from napari_medmeta.ui.scan import scan_of_layer
-from napari_medmeta.ui.slice_strip import SliceStrip
-from napari_medmeta.ui.structure_table import StructureTable
 from napari_medmeta.ui.windowing import Window, windows_for
 from napari_medmeta.ui.worker import Engine, EngineWorker
 
 __all__ = ["MedmetaPanel"]
 
-MARGIN = 8
-PANEL_WIDTH = 340
 RETRY_STORAGE_MS = 5000
 """A full disk is usually emptied within minutes; trying this often costs nothing."""
 
 
-class MedmetaPanel(QWidget):
+class MedmetaPanel(DockedWidget):
     """Few-shot segmentation of the scan in one viewer.
 
     Parameters
@@ -75,10 +73,8 @@ class MedmetaPanel(QWidget):
         self._make_engine = make_engine or partial(_make_segmenter, self._preferences.device)
         self._keys = chosen_keys(self._preferences.keys)
         self._windows: tuple[Window, ...] = ()
-        self._bound: list[str] = []
+        self._bindings = KeyBindings(viewer, self._keys)
         self._seen: set[object] = set()
-        self._window: QWidget | None = None
-        self._docked = False
         self.case: Case | None = None
         self._timer = QTimer(self)
         self._timer.setInterval(0)
@@ -114,7 +110,7 @@ class MedmetaPanel(QWidget):
         )
         self._prepare(self.case)
         notes = (opened.note, opened.session.opening_note, opened.session.storage_problem, *scan.notes)
-        self._footer.set_message(" ".join(note for note in notes if note))
+        self.body.footer.set_message(" ".join(note for note in notes if note))
         self._list_scans()
         self._refresh()
         self.case_changed.emit()
@@ -125,10 +121,10 @@ class MedmetaPanel(QWidget):
         if self.case is None:
             return
         case, self.case = self.case, None
-        self._unbind()
+        self._bindings.unbind()
         case.close()
         self._windows = ()
-        self._scan_box.set_windows(())
+        self.body.scan_box.set_windows(())
         self.case_changed.emit()
 
     def release(self) -> None:
@@ -141,117 +137,48 @@ class MedmetaPanel(QWidget):
         self.close_case()
         self._timer.stop()
         self._retry.stop()
-        if self._window is not None:
-            self._window.removeEventFilter(self)
-            self._window = None
+        self.forget_window()
+
+    def is_released(self) -> bool:
+        """Return whether the viewer has been let go of."""
+        return self._viewer is None
 
     def message(self) -> str:
         """Return the last message shown."""
-        return self._footer.message()
+        return self.body.footer.message()
 
     def hint(self) -> str:
         """Return the line that says what to do next."""
-        return self._hint.text()
-
-    # -- Qt -----------------------------------------------------------------------------------
-
-    def event(self, event: QEvent | None) -> bool:
-        """Notice when the panel is put into a viewer's window, or taken out of it."""
-        if event is not None and event.type() == QEvent.Type.ParentChange:
-            if self.parent() is not None:
-                self._docked = True
-                # The dock itself joins the window a moment later.
-                _soon(self._watch_window)
-            elif self._docked:
-                self.release()
-        return bool(super().event(event))
-
-    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
-        """Let go of the viewer when its window closes."""
-        if watched is self._window and event is not None and event.type() == QEvent.Type.Close:
-            self.release()
-        return False
-
-    def closeEvent(self, event: Any) -> None:
-        """Let go of the viewer."""
-        self.release()
-        super().closeEvent(event)
-
-    def _watch_window(self) -> None:
-        window = self.window()
-        if self._viewer is not None and window is not None and window is not self and self._window is None:
-            self._window = window
-            window.installEventFilter(self)
+        return self.body.hint.text()
 
     # -- building -----------------------------------------------------------------------------
 
     def _build(self) -> None:
-        self._strip = SliceStrip()
-        self._scan_box, self._hint, self._table = ScanBox(), HintLine(), StructureTable()
-        self._paint_box, self._proposal_box = PaintBox(), ProposalBox()
-        self._work_line, self._save_box, self._footer = WorkLine(), SaveBox(), Footer()
-        content = QWidget()
-        column = QVBoxLayout(content)
-        column.setContentsMargins(MARGIN, MARGIN, MARGIN, MARGIN)
-        parts: tuple[QWidget, ...] = (
-            self._scan_box, self._hint,
-            heading("What to look for"), self._table,
-            heading("Paint examples"), self._paint_box,
-            heading("Proposal"), self._proposal_box, self._work_line,
-            heading("Result"), self._save_box,
-        )  # fmt: skip
-        for part in parts:
-            column.addWidget(part)
-        column.addStretch(1)
-        column.addWidget(self._footer)
-        scroll = QScrollArea()
-        scroll.setWidgetResizable(True)
-        scroll.setFrameShape(QFrame.Shape.NoFrame)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        scroll.setWidget(content)
+        self.body = PanelBody(self._keys)
+        self.body.proposal_box.set_confidence(self._preferences.confidence)
+        self.body.proposal_box.set_contour(self._preferences.contour)
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(0)
-        layout.addWidget(self._strip)
-        layout.addWidget(scroll, 1)
-        self._name_keys()
-        # Texts grow with the keys' names, the font and the screen; nothing may be cut off.
-        bar = scroll.verticalScrollBar()
-        room = bar.sizeHint().width() if bar is not None else 0
-        scroll.setMinimumWidth(max(PANEL_WIDTH, content.minimumSizeHint().width() + room))
-        self._proposal_box.set_confidence(self._preferences.confidence)
-        self._proposal_box.set_contour(self._preferences.contour)
-
-    def _name_keys(self) -> None:
-        key = {act: shown_key(name) for act, name in self._keys.items()}
-        self._proposal_box.name_keys(
-            propose=key[Act.PROPOSE],
-            accept=key[Act.ACCEPT_SLICE],
-            confident=key[Act.ACCEPT_CONFIDENT],
-            reject=key[Act.REJECT_SLICE],
-            uncertainty=key[Act.UNCERTAINTY],
-        )
-        self._table.key_prefix = key[Act.STRUCTURE][:-1]
-        self._paint_box.name_key(key[Act.CLICK_TOOL], complete=key[Act.MARK_COMPLETE])
+        layout.addWidget(self.body)
         help_key = QShortcut(QKeySequence(self._keys[Act.HELP]), self)
         help_key.setContext(Qt.ShortcutContext.WindowShortcut)
         help_key.activated.connect(self.show_help)
 
     def _wire(self) -> None:
-        self._scan_box.scan_chosen.connect(self._choose_scan)
-        self._scan_box.window_chosen.connect(self._choose_window)
-        self._strip.slice_chosen.connect(self._go_to)
+        self.body.scan_box.scan_chosen.connect(self._choose_scan)
+        self.body.scan_box.window_chosen.connect(self._choose_window)
+        self.body.strip.slice_chosen.connect(self._go_to)
         self._wire_table()
         self._wire_painting()
         self._wire_proposal()
-        self._work_line.cancel_wanted.connect(self._with(lambda c: c.controller.cancel()))
-        self._save_box.save_wanted.connect(self._with(self._save))
-        self._save_box.reopen_wanted.connect(self._with(self._reopen))
-        self._save_box.restart_wanted.connect(self._with(self._restart))
-        self._save_box.help_wanted.connect(self.show_help)
+        self.body.work_line.cancel_wanted.connect(self._with(lambda c: c.controller.cancel()))
+        self.body.save_box.save_wanted.connect(self._with(self._save))
+        self.body.save_box.reopen_wanted.connect(self._with(self._reopen))
+        self.body.save_box.restart_wanted.connect(self._with(self._restart))
+        self.body.save_box.help_wanted.connect(self.show_help)
 
     def _wire_table(self) -> None:
-        table = self._table
+        table = self.body.table
         table.added.connect(self._with(self._add_structure))
         table.chosen.connect(self._with(lambda c, s: c.controller.choose(s)))
         table.renamed.connect(self._with(lambda c, s, name: c.controller.rename_structure(s, name)))
@@ -260,7 +187,7 @@ class MedmetaPanel(QWidget):
         table.removed.connect(self._with(lambda c, s: c.controller.remove_structure(s)))
 
     def _wire_painting(self) -> None:
-        box = self._paint_box
+        box = self.body.paint_box
         box.mode_chosen.connect(self._with(lambda c, mode: self._set_mode(c, mode)))
         box.brush_wanted.connect(self._with(lambda c: c.paint_active()))
         box.background_wanted.connect(self._with(lambda c: c.paint_background()))
@@ -270,7 +197,7 @@ class MedmetaPanel(QWidget):
         box.labels_wanted.connect(self._with(self._use_labels))
 
     def _wire_proposal(self) -> None:
-        box = self._proposal_box
+        box = self.body.proposal_box
         box.propose_wanted.connect(self._with(lambda c: c.controller.propose()))
         box.automatic_changed.connect(self._with(lambda c, on: c.controller.set_auto_propose(on)))
         box.accept_wanted.connect(self._with(lambda c: c.controller.accept_slice()))
@@ -287,7 +214,7 @@ class MedmetaPanel(QWidget):
 
         def slot(*arguments: Any) -> None:
             if self.case is None:
-                self._footer.set_message("Open a scan first.")
+                self.body.footer.set_message("Open a scan first.")
             else:
                 call(self.case, *arguments)
 
@@ -307,43 +234,18 @@ class MedmetaPanel(QWidget):
         controller.worked.connect(self._worked)
         controller.session.storage_failed.connect(self._storage_failed)
         layers.scan_removed.connect(self._scan_removed)
-        layers.click_tool_changed.connect(self._paint_box.set_click_tool)
+        layers.click_tool_changed.connect(self.body.paint_box.set_click_tool)
         self._windows = windows_for(np.asarray(case.image.data), controller.scan.modality)
-        self._scan_box.set_windows(self._windows)
+        self.body.scan_box.set_windows(self._windows)
         self._bind(case)
 
     # -- keys ---------------------------------------------------------------------------------
 
-    def _acts(self) -> dict[Act, Callable[[], Any]]:
-        acts = self.case.acts() if self.case is not None else {}
-        if self.case is not None:
-            acts[Act.UNCERTAINTY] = self._toggle_uncertainty
-        acts[Act.HELP] = self.show_help
-        return acts
-
     def _bind(self, case: Case) -> None:
-        if self._viewer is None:
-            return
-        for act, call in self._acts().items():
-            if act is not Act.HELP:
-                self._bind_key(self._keys[act], call)
-        first = self._keys[Act.STRUCTURE]
-        for number in range(1, STRUCTURE_KEYS + 1):
-            self._bind_key(first[:-1] + str(number), partial(case.controller.choose_number, number))
-        case.layers.bind_to_segmentation(
-            {self._keys[act]: _key_call(self._acts()[act]) for act in (Act.UNDO, Act.REDO)}
-        )
-
-    def _bind_key(self, key: str, call: Callable[[], Any]) -> None:
-        if self._viewer is not None:
-            self._viewer.bind_key(key, _key_call(call), overwrite=True)
-            self._bound.append(key)
-
-    def _unbind(self) -> None:
-        if self._viewer is not None:
-            for key in self._bound:
-                self._viewer.bind_key(key, None)
-        self._bound.clear()
+        acts = case.acts()
+        acts[Act.UNCERTAINTY] = self._toggle_uncertainty
+        self._bindings.bind(acts, choose_number=case.controller.choose_number)
+        case.layers.bind_to_segmentation(self._bindings.of(acts, (Act.UNDO, Act.REDO)))
 
     def save(self) -> None:
         """Ask where to save the segmentation, and save it."""
@@ -366,14 +268,14 @@ class MedmetaPanel(QWidget):
         self._refresh_slice()
 
     def _tell(self, text: str) -> None:
-        self._footer.set_message(text)
+        self.body.footer.set_message(text)
 
     def _show_error(self, error: MedmetaError) -> None:
-        self._footer.set_message(error.message, is_error=True)
+        self.body.footer.set_message(error.message, is_error=True)
         show_warning(error.message)
 
     def _storage_failed(self, text: str) -> None:
-        self._footer.set_message(text, is_error=True)
+        self.body.footer.set_message(text, is_error=True)
         if not self._retry.isActive():
             show_warning(text)
             self._retry.start()
@@ -381,18 +283,18 @@ class MedmetaPanel(QWidget):
     def _retry_storage(self) -> None:
         if self.case is None or self.case.controller.session.retry_storage():
             self._retry.stop()
-            self._footer.set_message("The session is on disk again.")
+            self.body.footer.set_message("The session is on disk again.")
 
     def _worked(self, work: Work) -> None:
-        self._work_line.set_work(work.stage.capitalize(), work.fraction)
+        self.body.work_line.set_work(work.stage.capitalize(), work.fraction)
         if self.case is not None:
-            self._hint.set_text(with_keys(self.case.controller.hint(), self._keys))
+            self.body.show_hint(self.case.controller)
         if work.device:
-            self._footer.set_machine(f"Runs on {work.device} · about {_readable(work.memory_bytes)} for this scan")
+            self.body.footer.set_machine(f"Runs on {work.device} · about {_readable(work.memory_bytes)} for this scan")
 
     def _scan_removed(self) -> None:
         self.close_case()
-        self._footer.set_message("The scan was closed. Its session is saved and goes on when you open it again.")
+        self.body.footer.set_message("The scan was closed. Its session is saved and goes on when you open it again.")
         self._layers_changed()
         self._refresh()
 
@@ -414,35 +316,18 @@ class MedmetaPanel(QWidget):
 
     def _refresh(self) -> None:
         if self.case is None:
-            self._table.set_value((), active=None)
-            self._hint.set_text("Open a scan: drop a NIfTI, NRRD or MHA file or a DICOM folder onto the window.")
-            self._proposal_box.set_open(False, False)
-            self._proposal_box.set_history("", "")
-            self._footer.set_session("")
-            return
-        controller = self.case.controller
-        session = controller.session
-        self._table.set_value(controller.rows(), active=session.active)
-        self._paint_box.set_mode(session.mode)
-        self._proposal_box.set_automatic(session.auto_propose)
-        self._proposal_box.set_history(session.undo_text, session.redo_text)
-        where = f"Session: {session.path}" if session.path is not None else "Session in memory only"
-        self._footer.set_session(where)
-        self._refresh_slice()
+            self.body.show_nothing()
+        else:
+            self.body.show_session(self.case.controller)
 
     def _refresh_slice(self) -> None:
         if self.case is not None:
-            controller = self.case.controller
-            self._hint.set_text(with_keys(controller.hint(), self._keys))
-            self._strip.set_value(controller.strip())
-            self._proposal_box.set_open(
-                controller.is_proposed(controller.focus), controller.session.proposal is not None
-            )
+            self.body.show_slice(self.case.controller)
 
     def _list_scans(self) -> None:
         scans = self._scans()
         chosen = scans.index(self.case.image) if self.case is not None and self.case.image in scans else -1
-        self._scan_box.set_scans([layer.name for layer in scans], chosen=chosen)
+        self.body.scan_box.set_scans([layer.name for layer in scans], chosen=chosen)
 
     def _scans(self) -> list[Image]:
         if self._viewer is None:
@@ -480,7 +365,7 @@ class MedmetaPanel(QWidget):
     def _toggle_uncertainty(self) -> None:
         if self.case is not None:
             shown = self.case.layers.uncertainty is None
-            self._proposal_box.set_uncertainty(shown)
+            self.body.proposal_box.set_uncertainty(shown)
             self.case.layers.show_uncertainty(shown)
 
     def _use_labels(self, case: Case) -> None:
@@ -535,10 +420,3 @@ def _readable(count: int) -> str:
 
 def _soon(call: Callable[[], None]) -> None:
     QTimer.singleShot(0, call)
-
-
-def _key_call(call: Callable[[], Any]) -> Callable[[Any], None]:
-    def pressed(_: Any) -> None:
-        call()
-
-    return pressed

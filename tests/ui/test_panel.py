@@ -108,7 +108,7 @@ def test_the_help_opens_from_the_keyboard_and_lists_changed_keys(panel: Any, qtb
 
 
 def test_typing_a_name_in_the_panel_makes_a_structure_and_hands_the_brush(panel: Any, qtbot: Any) -> None:
-    (entry,) = panel._table.findChildren(QLineEdit)
+    (entry,) = panel.body.table.findChildren(QLineEdit)
     entry.setText("Spleen")
     qtbot.keyClick(entry, Qt.Key.Key_Return)
     assert [s.name for s in panel.case.controller.structures] == ["Liver", "Spleen"]
@@ -120,7 +120,7 @@ def test_choosing_a_structure_in_napari_chooses_it_in_the_panel(panel: Any) -> N
     panel.case.controller.add_structure("Spleen")
     panel.case.layers.segmentation.selected_label = 1
     assert panel.case.controller.session.active == 1
-    assert panel._table.active() == 1
+    assert panel.body.table.active() == 1
 
 
 def test_the_panel_says_what_is_missing(panel: Any, qtbot: Any) -> None:
@@ -136,7 +136,7 @@ def test_the_panel_says_what_is_missing(panel: Any, qtbot: Any) -> None:
 def test_without_a_scan_the_panel_says_how_to_open_one(viewer: Any, make_panel: Callable[..., Any]) -> None:
     panel = make_panel(viewer)
     assert "Open a scan" in panel.hint()
-    panel._proposal_box.accept_wanted.emit()
+    panel.body.proposal_box.accept_wanted.emit()
     assert "Open a scan first" in panel.message()
 
 
@@ -167,9 +167,9 @@ def test_a_second_scan_can_be_chosen(panel: Any, viewer: Any, qtbot: Any) -> Non
     viewer.add_image(data, **arguments)
     qtbot.wait(20)
     assert panel.case.controller.session.path == first
-    panel._scan_box.scan_chosen.emit(1)
+    panel.body.scan_box.scan_chosen.emit(1)
     assert panel.case.controller.shape == (5, 12, 14)
-    panel._scan_box.scan_chosen.emit(0)
+    panel.body.scan_box.scan_chosen.emit(0)
     assert panel.case.controller.session.path == first
     assert panel.case.controller.labels.any()
     names = [layer.name for layer in viewer.layers]
@@ -178,7 +178,7 @@ def test_a_second_scan_can_be_chosen(panel: Any, viewer: Any, qtbot: Any) -> Non
 
 def test_a_window_preset_changes_the_contrast(panel: Any) -> None:
     everything = panel._windows[1]
-    panel._scan_box.window_chosen.emit(1)
+    panel.body.scan_box.window_chosen.emit(1)
     assert panel.case.image.contrast_limits == [everything.low, everything.high]
 
 
@@ -223,10 +223,10 @@ def test_a_label_layer_on_another_grid_is_refused(panel: Any, viewer: Any, monke
 def test_starting_over_and_reopening_the_old_session(panel: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     paint(panel)
     first = panel.case.controller.session.path
-    panel._save_box.restart_wanted.emit()
+    panel.body.save_box.restart_wanted.emit()
     assert not panel.case.controller.labels.any()
     monkeypatch.setattr(panel_module, "ask_session", lambda current, parent: first)
-    panel._save_box.reopen_wanted.emit()
+    panel.body.save_box.reopen_wanted.emit()
     assert panel.case.controller.session.path == first
     assert panel.case.controller.labels.any()
 
@@ -298,9 +298,9 @@ def test_a_click_marks_a_voxel_and_alt_click_background(panel: Any, viewer: Any)
 
 
 def test_scribble_mode_hands_the_brush_and_opens_the_background_brush(panel: Any) -> None:
-    panel._paint_box.mode_chosen.emit(PaintMode.SCRIBBLE)
+    panel.body.paint_box.mode_chosen.emit(PaintMode.SCRIBBLE)
     assert panel.case.controller.session.mode is PaintMode.SCRIBBLE
-    panel._paint_box.background_wanted.emit()
+    panel.body.paint_box.background_wanted.emit()
     assert panel.case.layers.segmentation.selected_label == 255
 
 
@@ -340,7 +340,7 @@ def test_an_outlined_proposal_can_be_filled(panel: Any, qtbot: Any) -> None:
     settle(qtbot, panel)
     panel.case.layers.go_to(SliceRef(0, 3))
     assert panel.case.layers.proposal.contour == 1
-    panel._proposal_box.contour_changed.emit(False)
+    panel.body.proposal_box.contour_changed.emit(False)
     assert panel.case.layers.proposal.contour == 0
 
 

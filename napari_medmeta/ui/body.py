@@ -1,0 +1,122 @@
+"""What the panel looks like: its boxes in one column beside the slice strip, and what they show."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QFrame, QHBoxLayout, QScrollArea, QVBoxLayout, QWidget
+
+from napari_medmeta.ui.boxes import Footer, HintLine, PaintBox, ProposalBox, SaveBox, ScanBox, WorkLine, heading
+from napari_medmeta.ui.controller import Controller
+from napari_medmeta.ui.key_help import shown_key
+from napari_medmeta.ui.keys import Act, with_keys
+from napari_medmeta.ui.slice_strip import SliceStrip
+from napari_medmeta.ui.structure_table import StructureTable
+
+__all__ = ["PanelBody"]
+
+MARGIN = 8
+PANEL_WIDTH = 340
+
+
+class PanelBody(QWidget):
+    """All boxes of the panel.
+
+    Parameters
+    ----------
+    keys
+        The key of every act, to be named on buttons and in hints.
+    """
+
+    def __init__(self, keys: Mapping[Act, str], parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._keys = keys
+        self.strip = SliceStrip()
+        self.scan_box, self.hint, self.table = ScanBox(), HintLine(), StructureTable()
+        self.paint_box, self.proposal_box = PaintBox(), ProposalBox()
+        self.work_line, self.save_box, self.footer = WorkLine(), SaveBox(), Footer()
+        self._lay_out()
+        self._name_keys()
+        self._leave_room()
+
+    def add_section(self, title: str, widget: QWidget) -> None:
+        """Put ``widget`` under a heading of its own below the others."""
+        self._sections.addWidget(heading(title))
+        self._sections.addWidget(widget)
+        self._leave_room()
+
+    def show_nothing(self) -> None:
+        """Show that no scan is open."""
+        self.table.set_value((), active=None)
+        self.hint.set_text("Open a scan: drop a NIfTI, NRRD or MHA file or a DICOM folder onto the window.")
+        self.proposal_box.set_open(False, False)
+        self.proposal_box.set_history("", "")
+        self.footer.set_session("")
+
+    def show_session(self, controller: Controller) -> None:
+        """Show everything that is said about the open scan."""
+        session = controller.session
+        self.table.set_value(controller.rows(), active=session.active)
+        self.paint_box.set_mode(session.mode)
+        self.proposal_box.set_automatic(session.auto_propose)
+        self.proposal_box.set_history(session.undo_text, session.redo_text)
+        where = f"Session: {session.path}" if session.path is not None else "Session in memory only"
+        self.footer.set_session(where)
+        self.show_slice(controller)
+
+    def show_slice(self, controller: Controller) -> None:
+        """Show what depends on the slice on screen."""
+        self.show_hint(controller)
+        self.strip.set_value(controller.strip())
+        self.proposal_box.set_open(controller.is_proposed(controller.focus), controller.session.proposal is not None)
+
+    def show_hint(self, controller: Controller) -> None:
+        """Show what to do next, with the keys that hold here."""
+        self.hint.set_text(with_keys(controller.hint(), self._keys))
+
+    def _lay_out(self) -> None:
+        content = QWidget()
+        column = QVBoxLayout(content)
+        column.setContentsMargins(MARGIN, MARGIN, MARGIN, MARGIN)
+        parts: tuple[QWidget, ...] = (
+            self.scan_box, self.hint,
+            heading("What to look for"), self.table,
+            heading("Paint examples"), self.paint_box,
+            heading("Proposal"), self.proposal_box, self.work_line,
+            heading("Result"), self.save_box,
+        )  # fmt: skip
+        for part in parts:
+            column.addWidget(part)
+        self._sections = QVBoxLayout()
+        column.addLayout(self._sections)
+        column.addStretch(1)
+        column.addWidget(self.footer)
+        self._content, self._scroll = content, QScrollArea()
+        self._scroll.setWidgetResizable(True)
+        self._scroll.setFrameShape(QFrame.Shape.NoFrame)
+        self._scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self._scroll.setWidget(content)
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(0)
+        layout.addWidget(self.strip)
+        layout.addWidget(self._scroll, 1)
+
+    def _leave_room(self) -> None:
+        # Texts grow with the keys' names, the font and the screen; nothing may be cut off.
+        bar = self._scroll.verticalScrollBar()
+        room = bar.sizeHint().width() if bar is not None else 0
+        self._scroll.setMinimumWidth(max(PANEL_WIDTH, self._content.minimumSizeHint().width() + room))
+
+    def _name_keys(self) -> None:
+        key = {act: shown_key(name) for act, name in self._keys.items()}
+        self.proposal_box.name_keys(
+            propose=key[Act.PROPOSE],
+            accept=key[Act.ACCEPT_SLICE],
+            confident=key[Act.ACCEPT_CONFIDENT],
+            reject=key[Act.REJECT_SLICE],
+            uncertainty=key[Act.UNCERTAINTY],
+        )
+        self.table.key_prefix = key[Act.STRUCTURE][:-1]
+        self.paint_box.name_key(key[Act.CLICK_TOOL], complete=key[Act.MARK_COMPLETE])
