@@ -258,9 +258,12 @@ class Radiologist(RuleBasedStateMachine):
         assert support.generation == session.generation
         assert np.array_equal(labels[known], session.labels[known])
         assert (session.status[known] > 0).all()
-        assert known[session.labels != 0].all()
+        in_use = np.ones(SHAPE, dtype=bool)
         for ref, record in session._state.records.items():
-            if record.complete:
+            label_slice(in_use, ref)[...] &= record.weight > 0
+        assert known[(session.labels != 0) & in_use].all()
+        for ref, record in session._state.records.items():
+            if record.complete and record.weight > 0:
                 assert label_slice(known, ref).all()
 
     @invariant()
