@@ -109,7 +109,9 @@ def accept_confident(state: State, threshold: float) -> Step:
             edit, accepted = edit + one, accepted + 1
     text = f"accept {counted(accepted, 'slice')} with an expected Dice of {threshold:.2f} or more"
     note = "" if accepted else f"No open slice has an expected Dice of {threshold:.2f} or more."
-    return _step("accept_confident", text, {"threshold": float(threshold)}, edit, note=note)
+    parameters: dict[str, Json] = {"threshold": float(threshold)}
+    parameters["slices"] = [[change.ref.axis, change.ref.index] for change in edit.records]
+    return _step("accept_confident", text, parameters, edit, note=note)
 
 
 def reject_slice(state: State, ref: SliceRef) -> Step:

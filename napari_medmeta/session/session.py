@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,7 @@ from napari_medmeta.session.overview import Overview
 from napari_medmeta.session.patches import Step
 from napari_medmeta.session.preview import Shown, visible
 from napari_medmeta.session.replay import Replayed, apply_setting
+from napari_medmeta.session.score import Score, Stopwatch, score_of
 from napari_medmeta.session.state import State, require_slice
 from napari_medmeta.session.support import SupportBuilder
 
@@ -69,8 +70,17 @@ class Session:
     storage_failed = Signal(str)
     """Emitted with a sentence when an event could not be written; it is kept and tried again."""
 
-    def __init__(self, state: State, *, fingerprint: str, name: str = "scan", journal: Journal | None = None) -> None:
+    def __init__(
+        self,
+        state: State,
+        *,
+        fingerprint: str,
+        name: str = "scan",
+        journal: Journal | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._state = state
+        self._clock, self._stopwatch = clock, Stopwatch(clock())
         self._journal = journal
         self._history = History(journal.load_step if journal is not None else None)
         self._records: list[EventRecord] = []
@@ -83,8 +93,16 @@ class Session:
     # -- opening and closing ------------------------------------------------------------------
 
     @classmethod
-    def create(cls, geometry: Geometry, *, fingerprint: str, path: Path | None = None, name: str = "scan") -> Session:
-        """Begin a session on a scan, in memory or in a new file at ``path``.
+    def create(
+        cls,
+        geometry: Geometry,
+        *,
+        fingerprint: str,
+        path: Path | None = None,
+        name: str = "scan",
+        clock: Callable[[], float] = time.time,
+    ) -> Session:
+        """Begin a session on a scan, in memory or in a new file at ``path``; ``clock`` tells seconds since 1970.
 
         Raises
         ------
@@ -92,10 +110,17 @@ class Session:
             When the file exists already or cannot be written.
         """
         journal = create_file(path, geometry, fingerprint=fingerprint) if path is not None else None
-        return cls(State(geometry), fingerprint=fingerprint, name=name, journal=journal)
+        return cls(State(geometry), fingerprint=fingerprint, name=name, journal=journal, clock=clock)
 
     @classmethod
-    def open(cls, path: Path, *, fingerprint: str | None = None, geometry: Geometry | None = None) -> Session:
+    def open(
+        cls,
+        path: Path,
+        *,
+        fingerprint: str | None = None,
+        geometry: Geometry | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> Session:
         """Open a session file; ``opening_note`` tells when a damaged end had to be left out.
 
         Raises
@@ -106,7 +131,8 @@ class Session:
             When the file is damaged, in use, or no session.
         """
         replayed, journal = open_file(Path(path), fingerprint=fingerprint, geometry=geometry)
-        session = cls(replayed.state, fingerprint=replayed.fingerprint, name=Path(path).stem, journal=journal)
+        name = Path(path).stem
+        session = cls(replayed.state, fingerprint=replayed.fingerprint, name=name, journal=journal, clock=clock)
         session._resume(replayed, journal)
         return session
 
@@ -366,6 +392,16 @@ class Session:
         """Return the audit trail, oldest first."""
         return iter(tuple(self._records))
 
+    def look_at(self, ref: SliceRef) -> None:
+        """Note that the slice ``ref`` came on screen: a sign of life for the score, and nothing else."""
+        require_slice(self._state, ref)
+        self._stopwatch.mark(self._clock())
+
+    def score(self) -> Score:
+        """Return what became of the proposals, and how long it took."""
+        still_open = sum(self._overview.preview.open_voxels(r) > 0 for r in self._state.proposals.slice_dice)
+        return score_of(self._records, still_open=still_open)
+
     # -- storage ------------------------------------------------------------------------------
 
     @property
@@ -382,10 +418,14 @@ class Session:
     def _do(self, step: Step) -> Change:
         if step.is_empty:
             return self._nothing(step.note)
+        parameters = dict(step.parameters)
+        if any(self._overview.preview.open_voxels(change.ref) > 0 for change in step.records):
+            # What was proposed is not in the file: the score must know that it was.
+            parameters["proposed"] = True
         self._apply(step)
         number = len(self._records) + 1
         self._history.record(number, step.text, step=step)
-        note = self._write(Kind.STEP, step.verb, step.text, step.parameters, step=step)
+        note = self._write(Kind.STEP, step.verb, step.text, parameters, step=step)
         return self._tell(step.topics, step.box, " ".join(n for n in (step.note, note) if n))
 
     def _set(self, verb: str, value: Json, sentence: str) -> Change:
@@ -400,7 +440,11 @@ class Session:
 
     def _write(self, kind: Kind, verb: str, sentence: str, parameters: Any, *, step: Step | None = None) -> str:
         """Put the event on disk; return a sentence when that failed."""
-        event = Event(len(self._records) + 1, time.time(), kind, verb, sentence, dict(parameters), step)
+        now, parameters = self._clock(), dict(parameters)
+        spent = round(self._stopwatch.take(now), 1) if kind is not Kind.NOTE else 0.0
+        if spent:
+            parameters["seconds"] = spent
+        event = Event(len(self._records) + 1, now, kind, verb, sentence, parameters, step)
         self._records.append(event.record)
         if self._journal is None:
             return ""

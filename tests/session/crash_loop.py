@@ -30,6 +30,11 @@ GEOMETRY = Geometry.from_parts((6, 16, 16), spacing_mm=(4.0, 1.0, 1.0))
 SHAPE = GEOMETRY.shape
 
 
+def stopped() -> float:
+    """A clock that stands still: how long a verb took is no part of what is compared."""
+    return 0.0
+
+
 def next_event(session: Session, seed: int) -> None:
     """Do the one verb that follows from the seed and the number of events so far."""
     number = events_in(session)
@@ -99,7 +104,7 @@ def proposal(generation: int, rng: np.random.Generator) -> Proposal:
 
 def work(path: Path, seed: int, acknowledge: int) -> None:
     """The child: open, and do verbs until killed."""
-    session = Session.open(path, fingerprint="scan", geometry=GEOMETRY)
+    session = Session.open(path, fingerprint="scan", geometry=GEOMETRY, clock=stopped)
     while True:
         next_event(session, seed)
         os.write(acknowledge, events_in(session).to_bytes(4, "little"))
@@ -166,7 +171,7 @@ def everything(session: Session) -> tuple[object, ...]:
 def main(folder: Path, kills: int, seed: int) -> None:
     path = folder / "case.medmeta"
     Session.create(GEOMETRY, fingerprint="scan", path=path).close()
-    reference = Session.create(GEOMETRY, fingerprint="scan")
+    reference = Session.create(GEOMETRY, fingerprint="scan", clock=stopped)
     moments = random.Random(seed)
     midway = 0
     # Where there is one, a folder in memory: only the child's own file has to be on a disk.
@@ -185,7 +190,7 @@ def main(folder: Path, kills: int, seed: int) -> None:
         # A proposal is not kept in the file: whoever opens it next has none.
         reference._state.proposals = ProposalStack()
         reference._overview.preview.recount(reference._state)
-    found = Session.open(path)
+    found = Session.open(path, clock=stopped)
     while reference.can_undo:
         reference.undo()
         found.undo()
