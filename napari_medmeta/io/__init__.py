@@ -3,6 +3,7 @@
 from napari_medmeta.io._suffix import WRITABLE_SUFFIXES
 from napari_medmeta.io.describe import describe
 from napari_medmeta.io.dicom import SeriesInfo, list_series
+from napari_medmeta.io.dicom.segmentation import require_segmentable, write_segmentation
 from napari_medmeta.io.measurements import MEASUREMENT_SUFFIXES, require_measurement_path, write_measurements
 from napari_medmeta.io.reading import can_read, read_labels, read_volume
 from napari_medmeta.io.writing import write_image, write_labels
@@ -17,7 +18,9 @@ __all__ = [
     "read_labels",
     "read_volume",
     "require_measurement_path",
+    "require_segmentable",
     "write_image",
     "write_labels",
     "write_measurements",
+    "write_segmentation",
 ]

@@ -24,7 +24,7 @@ from napari_medmeta.io._stream import open_plain
 from napari_medmeta.io.dicom.frames import Frame, ImageFile
 from napari_medmeta.io.dicom.privacy import harmless_description, private_words
 
-__all__ = ["KIND", "NotAnImage", "is_dicom", "read_frames", "read_header"]
+__all__ = ["KIND", "NOT_SCANS", "PARSE_ERRORS", "NotAnImage", "damaged", "is_dicom", "read_frames", "read_header"]
 
 PREAMBLE_BYTES = 128
 DEFLATED = "1.2.840.10008.1.2.1.99"

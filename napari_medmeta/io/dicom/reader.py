@@ -18,7 +18,7 @@ from napari_medmeta.io.dicom.pixels import read_stored_values
 from napari_medmeta.io.dicom.series import PART_MARK, FolderContent, Part, read_folder
 from napari_medmeta.io.limits import require_memory
 
-__all__ = ["SeriesInfo", "list_series", "read_dicom"]
+__all__ = ["SeriesInfo", "list_series", "read_dicom", "series_name"]
 
 MODALITIES = {"CT": Modality.CT, "MR": Modality.MR}
 SHOWN_SERIES = 6
@@ -74,7 +74,7 @@ def read_dicom(path: Path, *, series: str | None = None, memory_limit_bytes: int
     array = _rescaled(stored, stack)
     modality = MODALITIES.get(first.file.modality, Modality.OTHER)
     notes = (*notes, *part.notes, *stack.notes, *_rescale_note(stack), *_padding_note(stored, stack))
-    return Image(array, stack.geometry, modality, _name(part), notes)
+    return Image(array, stack.geometry, modality, series_name(part), notes)
 
 
 def _choose(content: FolderContent, path: Path, series: str | None) -> tuple[Part, tuple[str, ...]]:
@@ -117,7 +117,9 @@ def _named(content: FolderContent, series: str) -> Part:
 
 def _none_usable(content: FolderContent, path: Path) -> MedmetaError:
     if content.parts:
-        reasons = [f"{_name(p)}: {p.problem.found}" for p in content.parts[:SHOWN_SERIES] if p.problem is not None]
+        reasons = [
+            f"{series_name(p)}: {p.problem.found}" for p in content.parts[:SHOWN_SERIES] if p.problem is not None
+        ]
         return UnsupportedImageError(
             f"None of the {len(content.parts)} image series in {path.name} can be opened. " + "; ".join(reasons)
         )
@@ -142,7 +144,7 @@ def _nothing(path: Path) -> MedmetaError:
 
 def _left_out(content: FolderContent, chosen: Part) -> tuple[str, ...]:
     return tuple(
-        f"{_name(p)} ({len(p.frames)} images) in the same folder was left out: {_reason(p, p.problem)}."
+        f"{series_name(p)} ({len(p.frames)} images) in the same folder was left out: {_reason(p, p.problem)}."
         for p in content.parts
         if p is not chosen and p.problem is not None
     )
@@ -157,7 +159,7 @@ def _reason(part: Part, problem: MedmetaError) -> str:
 
 
 def _words(parts: Sequence[Part]) -> str:
-    named = [f"{_name(p)}, {len(p.frames)} slices{_distance(p)} ({p.uid})" for p in parts[:SHOWN_SERIES]]
+    named = [f"{series_name(p)}, {len(p.frames)} slices{_distance(p)} ({p.uid})" for p in parts[:SHOWN_SERIES]]
     return "; ".join(named) + (" and more" if len(parts) > SHOWN_SERIES else "")
 
 
@@ -165,7 +167,7 @@ def _distance(part: Part) -> str:
     return "" if part.stack is None else f" every {part.stack.geometry.spacing_mm[0]:.3g} mm"
 
 
-def _name(part: Part) -> str:
+def series_name(part: Part) -> str:
     """Return a short name without anything of the patient."""
     file = part.frames[0].file
     words = file.description or f"{file.modality or 'DICOM'} series"
@@ -176,7 +178,7 @@ def _info(part: Part) -> SeriesInfo:
     geometry = None if part.stack is None else part.stack.geometry
     return SeriesInfo(
         uid=part.uid,
-        description=_name(part),
+        description=series_name(part),
         modality=part.frames[0].file.modality,
         slices=len(part.frames),
         spacing_mm=None if geometry is None else geometry.spacing_mm,
