@@ -11,12 +11,12 @@ from importlib.resources.abc import Traversable
 from typing import TYPE_CHECKING
 
 from napari_medmeta import __version__
-from napari_medmeta.core import InputError, LabelArray, Proposal, Support, Volume
+from napari_medmeta.core import InputError, LabelArray, Proposal, SliceRef, Support, Volume
 
 if TYPE_CHECKING:
-    from napari_medmeta.engine import EngineConfig
+    from napari_medmeta.engine import EngineConfig, Segmenter
 
-__all__ = ["Engine", "ablation_names", "source_names"]
+__all__ = ["Engine", "PreparedEngine", "ablation_names", "source_names"]
 
 
 WITHOUT = "without-"
@@ -66,11 +66,15 @@ class Engine:
 
     def propose(self, volume: Volume, support: Support) -> Proposal:
         """Return the engine's proposal for the whole scan."""
+        return self.prepared(volume).propose(volume, support)
+
+    def prepared(self, volume: Volume) -> PreparedEngine:
+        """Return the engine with the features of ``volume`` computed, as it is after opening a scan."""
         from napari_medmeta.engine import Segmenter
 
         segmenter = Segmenter(device=self.device, seed=self.seed, config=self._config())
         segmenter.set_volume(volume)
-        return segmenter.segment(support)
+        return PreparedEngine(self.name, self.version, segmenter)
 
     def segment(self, volume: Volume, support: Support) -> LabelArray:
         """Return (I, J, K) labels of the engine's proposal."""
@@ -88,6 +92,34 @@ class Engine:
         alone = left_out == self.variant
         chosen = tuple(x for x in whole.learners if (_slug(x.name) == left_out) == alone)
         return replace(whole, learners=chosen)
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedEngine:
+    """The engine that has seen one scan; it answers for that scan only."""
+
+    name: str
+    version: str
+    segmenter: Segmenter
+
+    def propose(self, volume: Volume, support: Support) -> Proposal:
+        """Return the proposal for the whole scan; a slice in the middle is answered first, as for the one on screen."""
+        *_, last = self.segmenter.propose(support, focus=_middle_unpainted(support))
+        return last
+
+    def segment(self, volume: Volume, support: Support) -> LabelArray:
+        """Return (I, J, K) labels of the proposal."""
+        return self.propose(volume, support).volume(support.shape)
+
+
+def _middle_unpainted(support: Support) -> SliceRef | None:
+    """Return the slice without an example that is nearest to the middle one of the examples."""
+    if not support.examples:
+        return None
+    refs = sorted(e.ref for e in support.examples)
+    middle, taken = refs[len(refs) // 2], set(refs)
+    free = (SliceRef(middle.axis, i) for i in range(support.shape[middle.axis]))
+    return min((r for r in free if r not in taken), key=lambda r: abs(r.index - middle.index), default=None)
 
 
 def source_names() -> tuple[str, ...]:

@@ -92,6 +92,18 @@ def _unet(context: _Context) -> Method:
     return UNet(device=context.device, seed=context.seed)
 
 
+def _labelprop(context: _Context) -> Method:
+    from napari_medmeta.bench.methods.labelprop import LabelPropagation
+
+    return LabelPropagation(context.weights["labelprop"], device=context.device)
+
+
+def _nninteractive(context: _Context) -> Method:
+    from napari_medmeta.bench.methods.nninteractive import NnInteractive
+
+    return NnInteractive(context.weights["nninteractive"])
+
+
 def _vote(context: _Context) -> Method:
     from napari_medmeta.bench.methods.vote import Vote
 
@@ -114,9 +126,14 @@ def _engine(context: _Context) -> Method:
 class _Entry:
     build: Callable[[_Context], Method]
     needs: str = ""
-    """A distribution of the extra ``peers`` without which it can't run."""
+    """A distribution without which it can't run."""
+    extra: str = "peers"
+    """The extra of ours that brings it."""
     slow: bool = False
-    """Whether one answer takes about a minute or more on two processor cores."""
+    """Whether one answer takes about ten seconds or more on two processor cores."""
+    with_weights: bool = False
+    """Whether it needs weights that are not ours to ship."""
+    with_gpu: bool = False
 
 
 _METHODS: Mapping[str, _Entry] = MappingProxyType(
@@ -133,6 +150,10 @@ _METHODS: Mapping[str, _Entry] = MappingProxyType(
         "vote-growcut": _Entry(_vote_all, needs="itk-growcut"),
         "medmeta": _Entry(_engine),
         "unet": _Entry(_unet, slow=True),
+        "labelprop": _Entry(_labelprop, needs="deep-labelprop", extra="labelprop", slow=True, with_weights=True),
+        "nninteractive": _Entry(
+            _nninteractive, needs="nnInteractive", extra="nninteractive", slow=True, with_weights=True, with_gpu=True
+        ),
     }
 )
 
@@ -150,14 +171,30 @@ def available_methods(*, weights: Mapping[str, Path] = NO_WEIGHTS) -> tuple[str,
 
 def why_unavailable(name: str, *, weights: Mapping[str, Path] = NO_WEIGHTS) -> str:
     """Return why a listed method can't run here, as a sentence; empty when it can."""
-    needs = _METHODS[name].needs
-    if not needs:
-        return ""
-    try:
-        version(needs)
-    except PackageNotFoundError:
-        return f"{needs} is not installed (pip install 'napari-medmeta[peers]')"
+    entry = _METHODS[name]
+    if entry.needs and not _is_installed(entry.needs):
+        return f"{entry.needs} is not installed (pip install 'napari-medmeta[{entry.extra}]')"
+    if entry.with_weights and name not in weights:
+        return f"it needs weights that are not ours to ship (--weights {name}=PATH)"
+    if entry.with_weights and not weights[name].exists():
+        return f"its weights are not at {weights[name].name}"
+    if entry.with_gpu and not _has_gpu():
+        return "it needs an NVIDIA GPU"
     return ""
+
+
+def _is_installed(distribution: str) -> bool:
+    try:
+        version(distribution)
+    except PackageNotFoundError:
+        return False
+    return True
+
+
+def _has_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
 
 
 def missing_methods(*, weights: Mapping[str, Path] = NO_WEIGHTS) -> dict[str, str]:
@@ -168,7 +205,7 @@ def missing_methods(*, weights: Mapping[str, Path] = NO_WEIGHTS) -> dict[str, st
 def is_slow(name: str) -> bool:
     """Tell whether a method is run on a subset of the cases only, by default.
 
-    These are peers that need a minute or more for an answer, and the engine's variants: there are many of them.
+    These are peers that need ten seconds or more for an answer, and the engine's variants: there are many of them.
     """
     if name in _METHODS:
         return _METHODS[name].slow
