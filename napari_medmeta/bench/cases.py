@@ -1,16 +1,20 @@
-"""The scans to judge on: folders that hold an image and a label volume on one grid."""
+"""The scans to judge on: an image and a label volume on one grid each, in folders or named by a list."""
 
 from __future__ import annotations
 
 import csv
+import json
 import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from napari_medmeta.core import InputError, LabelArray, Volume
+from napari_medmeta.bench.protocol import chosen_structures
+from napari_medmeta.core import InputError, LabelArray, MedmetaError, Volume
 from napari_medmeta.io import read_labels, read_volume
 
-__all__ = ["DEVELOPMENT_CASES", "Case", "LoadedCase", "find_cases", "load_case", "source_of"]
+__all__ = ["DEVELOPMENT_CASES", "Case", "LoadedCase", "covering_subset", "find_cases", "load_case", "source_of"]
 
 DEVELOPMENT_CASES = frozenset(
     {
@@ -40,13 +44,15 @@ class Case:
     Parameters
     ----------
     id
-        The folder's name.
+        The folder's name, or the name in a list.
     image, label
         The two files, on one grid.
     modality, anatomy
         As the manifest tells, empty where there is none.
     structure_names
         Name by label value, where the manifest names them.
+    collection
+        Where the list names the collection; otherwise the id tells.
     """
 
     id: str
@@ -55,6 +61,7 @@ class Case:
     modality: str = ""
     anatomy: str = ""
     structure_names: tuple[tuple[int, str], ...] = ()
+    collection: str = ""
 
     @property
     def is_development(self) -> bool:
@@ -63,8 +70,8 @@ class Case:
 
     @property
     def source(self) -> str:
-        """The collection it comes from: the id up to the first number or patient."""
-        return source_of(self.id)
+        """The collection it comes from: as its list says, or the id up to the first number or patient."""
+        return self.collection or source_of(self.id)
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,34 +94,42 @@ def source_of(case_id: str) -> str:
     return re.split(r"[_\-]", case_id, maxsplit=1)[0]
 
 
-def find_cases(folder: Path | str, *, only: tuple[str, ...] = ()) -> tuple[Case, ...]:
-    """List the cases below ``folder``, sorted by id.
+def find_cases(where: Path | str, *, only: tuple[str, ...] = ()) -> tuple[Case, ...]:
+    """List the cases of a folder or of a list of files, sorted by id.
 
-    A case is a sub-folder with a file ``image.*`` and a file ``label.*``. A ``cases.csv`` in ``folder`` or
-    beside it (columns case, modality, anatomy, structures) adds what is known of each.
+    In a folder, a case is a sub-folder with a file ``image.*`` and a file ``label.*``. A ``cases.csv`` in the
+    folder or beside it (columns case, modality, anatomy, structures) adds what is known of each. A list is a
+    CSV or JSON file; each of its rows has an ``image`` and a ``label`` (paths, relative to the list), and may
+    have ``case``, ``source``, ``modality``, ``anatomy`` and ``structures``.
 
     Raises
     ------
     InputError
-        When there is no such folder, it holds no case, or a case named in ``only`` is missing.
+        When there is no such folder or list, it holds no case, or a case named in ``only`` is missing.
     """
-    root = Path(folder)
-    if not root.is_dir():
-        raise InputError(f"There is no folder {root}", next_step="Give the folder that holds one sub-folder a case")
-    known = _manifest(root)
-    cases = []
-    for sub in sorted(p for p in root.iterdir() if p.is_dir()):
-        image, label = _find(sub, "image"), _find(sub, "label")
-        if image is not None and label is not None:
-            row = known.get(sub.name, {})
-            names = _structure_names(row.get("structures", ""))
-            cases.append(Case(sub.name, image, label, row.get("modality", ""), row.get("anatomy", ""), names))
-    if not cases:
+    root = Path(where)
+    if root.is_file():
+        cases = _in_list(root)
+    elif root.is_dir():
+        cases = _in_folder(root)
+    else:
         raise InputError(
-            f"{root} holds no case",
-            expected="one sub-folder a case, with image.nii.gz and label.nii.gz on one grid",
+            f"There is no folder or list {root}",
+            next_step="Give the folder that holds one sub-folder a case, or a CSV or JSON list of images and labels",
         )
-    return _chosen(tuple(cases), only)
+    return _chosen(tuple(sorted(cases, key=lambda c: c.id)), only)
+
+
+def covering_subset(cases: Iterable[Case]) -> tuple[Case, ...]:
+    """Return one case of every source, the first that can be judged; held-out cases go first.
+
+    It is the same for the same cases, in whatever order they come. Reads labels to see what can be judged.
+    """
+    by_source: dict[str, list[Case]] = {}
+    for case in sorted(cases, key=lambda c: (c.is_development, c.id)):
+        by_source.setdefault(case.source, []).append(case)
+    chosen = (next((c for c in group if _can_be_judged(c)), group[0]) for group in by_source.values())
+    return tuple(sorted(chosen, key=lambda c: c.id))
 
 
 def load_case(case: Case) -> LoadedCase:
@@ -132,6 +147,64 @@ def load_case(case: Case) -> LoadedCase:
     for array in (bare.array, truth):
         array.setflags(write=False)
     return LoadedCase(case, bare, truth)
+
+
+def _in_folder(root: Path) -> list[Case]:
+    known = _manifest(root)
+    cases = []
+    for sub in sorted(p for p in root.iterdir() if p.is_dir()):
+        image, label = _find(sub, "image"), _find(sub, "label")
+        if image is not None and label is not None:
+            cases.append(_case(sub.name, image, label, {**known.get(sub.name, {}), "source": ""}))
+    if not cases:
+        raise InputError(
+            f"{root} holds no case",
+            expected="one sub-folder a case, with image.nii.gz and label.nii.gz on one grid",
+        )
+    return cases
+
+
+def _in_list(path: Path) -> list[Case]:
+    """Read a CSV or JSON list of cases."""
+    cases = []
+    for number, row in enumerate(_rows(path), start=1):
+        absent = [column for column in ("image", "label") if not row.get(column)]
+        if absent:
+            raise InputError(
+                f"Row {number} of {path.name} has no {absent[0]}", expected="a path of an image and one of a label file"
+            )
+        image, label = (path.parent / row[column] for column in ("image", "label"))
+        name = row.get("case") or image.name.removesuffix(next((x for x in _SUFFIXES if image.name.endswith(x)), ""))
+        cases.append(_case(name, image, label, row))
+    twice = sorted(name for name, count in Counter(c.id for c in cases).items() if count > 1)
+    if not cases or twice:
+        found = f"The case {twice[0]} stands twice in {path.name}" if twice else f"{path.name} holds no case"
+        raise InputError(found, expected="a name of its own for each case, in the column case")
+    return cases
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        rows = json.loads(text) if path.suffix == ".json" else list(csv.DictReader(text.splitlines()))
+    except (OSError, ValueError) as error:
+        raise InputError(f"The list {path.name} cannot be read: {error}", expected="CSV or JSON in UTF-8") from error
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise InputError(f"The list {path.name} is no list of cases", expected="one object for each case")
+    return [{str(k): str(v) for k, v in row.items() if isinstance(v, str | int)} for row in rows]
+
+
+def _can_be_judged(case: Case) -> bool:
+    try:
+        loaded = load_case(case)
+    except MedmetaError:
+        return False
+    return bool(chosen_structures(loaded.truth, axis=loaded.volume.geometry.through_plane_axis))
+
+
+def _case(name: str, image: Path, label: Path, row: Mapping[str, str]) -> Case:
+    names = _structure_names(row.get("structures", ""))
+    return Case(name, image, label, row.get("modality", ""), row.get("anatomy", ""), names, row.get("source", ""))
 
 
 def _find(folder: Path, stem: str) -> Path | None:

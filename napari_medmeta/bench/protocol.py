@@ -4,24 +4,23 @@ A structure counts when it has at least 300 voxels on at least 5 slices along th
 spacing (the first of equals); at most the 8 largest. Their *extent* is the range of slices from the
 first to the last that holds any of them. With k examples the slices lie at fractions (i + 0.5) / k of
 the extent; one example lies where their total area is largest. An example slice shows every chosen
-structure on it; every other label of the scan is background there.
+structure on it; every other label of the scan is background there. How the examples are painted, `painting` tells.
 """
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
 import numpy.typing as npt
 
+from napari_medmeta.bench.painting import EXACT, Painting, paint, seeded
 from napari_medmeta.core import (
     Geometry,
     InputError,
     LabelArray,
     MaskArray,
-    SliceExample,
     SliceRef,
     Support,
     label_slice,
@@ -31,8 +30,10 @@ __all__ = [
     "MAX_CHOSEN",
     "MIN_SLICES",
     "MIN_VOXELS",
+    "Anatomy",
     "Placement",
     "Task",
+    "anatomy_of",
     "chosen_structures",
     "example_slices",
     "make_task",
@@ -60,8 +61,8 @@ class Task:
         The painted slices: all that a method receives besides the scan.
     truth
         (I, J, K) uint8: the chosen structures, everything else 0.
-    scored
-        (I, J, K) bool: the voxels of the slices that were not painted.
+    axis
+        Array axis of the painted slices.
     """
 
     support: Support
@@ -76,6 +77,63 @@ class Task:
         mask = np.ones(self.truth.shape[self.axis], dtype=bool)
         mask[list(self.painted)] = False
         return mask
+
+    def saved(self, labels: LabelArray) -> LabelArray:
+        """Return what the user would save: ``labels`` (I, J, K) with everything painted as it was painted."""
+        out = labels.copy()
+        for example in self.support.examples:
+            label_slice(out, example.ref)[example.known] = example.labels[example.known]
+        return out
+
+
+@dataclass(frozen=True, eq=False)
+class Anatomy:
+    """The part of a scan's truth that is judged, from which tasks are made.
+
+    Parameters
+    ----------
+    truth
+        (I, J, K) uint8, read-only: the chosen structures, everything else 0.
+    """
+
+    truth: LabelArray
+    geometry: Geometry
+    structures: tuple[int, ...]
+    case_id: str = ""
+
+    @property
+    def axis(self) -> int:
+        """Array axis of the largest spacing."""
+        return self.geometry.through_plane_axis
+
+    def task(self, *, k: int, placement: Placement = Placement.EVEN, painting: Painting = EXACT, seed: int = 0) -> Task:
+        """Return the task with ``k`` example slices, painted in this way."""
+        axis = painting.axis(self.axis)
+        rng = seeded(self.case_id, k, seed)
+        painted = example_slices(self.truth, axis=axis, k=k, placement=placement, rng=rng)
+        refs = [SliceRef(axis, index) for index in painted]
+        spacing = self.geometry.spacing_mm
+        examples = paint(self.truth, refs, painting, spacing_mm=spacing, seed=seed, case_id=self.case_id)
+        return Task(Support(self.geometry.shape, examples, self.structures), self.truth, axis, painted, self.structures)
+
+
+def anatomy_of(truth: LabelArray, geometry: Geometry, *, case_id: str = "") -> Anatomy:
+    """Choose the structures of a scan that are judged.
+
+    Raises
+    ------
+    InputError
+        When no structure is large enough.
+    """
+    structures = chosen_structures(truth, axis=geometry.through_plane_axis)
+    if not structures:
+        raise InputError(
+            "No structure is large enough",
+            expected=f"at least {MIN_VOXELS} voxels on at least {MIN_SLICES} slices",
+        )
+    kept = np.where(np.isin(truth, structures), truth, 0).astype(np.uint8)
+    kept.setflags(write=False)
+    return Anatomy(kept, geometry, structures, case_id)
 
 
 def chosen_structures(truth: npt.NDArray[np.integer], *, axis: int) -> tuple[int, ...]:
@@ -116,6 +174,7 @@ def make_task(
     *,
     k: int,
     placement: Placement = Placement.EVEN,
+    painting: Painting = EXACT,
     seed: int = 0,
     case_id: str = "",
 ) -> Task:
@@ -126,28 +185,5 @@ def make_task(
     InputError
         When no structure is large enough.
     """
-    axis = geometry.through_plane_axis
-    structures = chosen_structures(truth, axis=axis)
-    if not structures:
-        raise InputError(
-            "No structure is large enough",
-            expected=f"at least {MIN_VOXELS} voxels on at least {MIN_SLICES} slices",
-        )
-    kept = np.where(np.isin(truth, structures), truth, 0).astype(np.uint8)
-    rng = _generator(case_id, k=k, seed=seed)
-    painted = example_slices(kept, axis=axis, k=k, placement=placement, rng=rng)
-    examples = tuple(_example(kept, SliceRef(axis, index)) for index in painted)
-    kept.setflags(write=False)
-    return Task(Support(geometry.shape, examples, structures), kept, axis, painted, structures)
-
-
-def _example(truth: LabelArray, ref: SliceRef) -> SliceExample:
-    # A copy: a view would keep the whole truth reachable through its base.
-    labels = label_slice(truth, ref).copy()
-    return SliceExample(ref, labels, np.ones(labels.shape, dtype=bool))
-
-
-def _generator(case_id: str, *, k: int, seed: int) -> np.random.Generator:
-    # From the case's name, so that the order in which cases run changes nothing.
-    digest = hashlib.blake2b(f"{case_id}/{k}/{seed}".encode(), digest_size=8).digest()
-    return np.random.default_rng(int.from_bytes(digest, "big"))
+    anatomy = anatomy_of(truth, geometry, case_id=case_id)
+    return anatomy.task(k=k, placement=placement, painting=painting, seed=seed)

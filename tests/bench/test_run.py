@@ -4,15 +4,9 @@ from __future__ import annotations
 
 import inspect
 import json
-import os
-import signal
-import subprocess
-import sys
-import textwrap
-import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import get_type_hints
+from typing import Any, get_type_hints
 
 import numpy as np
 import pytest
@@ -21,12 +15,17 @@ from napari_medmeta.bench import run as run_module
 from napari_medmeta.bench.cases import Case, find_cases, load_case
 from napari_medmeta.bench.methods import Method, build_methods
 from napari_medmeta.bench.methods.vote import Vote
-from napari_medmeta.bench.protocol import make_task
+from napari_medmeta.bench.protocol import Placement, make_task
 from napari_medmeta.bench.run import Plan, keys_of, run_case, run_plan
 from napari_medmeta.bench.store import Run, RunStore
 from napari_medmeta.core import Cancelled, CancelToken, InputError, LabelArray, MedmetaError, Support, Volume
 
 FAST = ("interpolation", "interpolation-dome")
+
+
+def even(*args: Any, **changes: Any) -> Plan:
+    """The plan of three numbers of evenly placed slices, without surfaces."""
+    return Plan(*args, **{"ks": (1, 3, 5), "placements": (Placement.EVEN,), "boundaries": False, **changes})
 
 
 def use(monkeypatch: pytest.MonkeyPatch, *methods: Method) -> tuple[str, ...]:
@@ -54,13 +53,13 @@ class Spy:
 def test_a_method_that_returns_the_truth_scores_1(cases, tmp_path, monkeypatch, fixed):
     loaded = load_case(cases[0])
     store = RunStore(tmp_path / "runs.jsonl")
-    run_plan(Plan(cases[:1], use(monkeypatch, fixed(loaded.truth))), store)
+    run_plan(even(cases[:1], use(monkeypatch, fixed(loaded.truth))), store)
     assert [run.mean_dice for run in store] == [1.0, 1.0, 1.0]
 
 
 def test_a_method_that_returns_nothing_scores_0(cases, tmp_path, monkeypatch, nothing):
     store = RunStore(tmp_path / "runs.jsonl")
-    run_plan(Plan(cases[:1], use(monkeypatch, nothing)), store)
+    run_plan(even(cases[:1], use(monkeypatch, nothing)), store)
     assert [run.mean_dice for run in store] == [0.0, 0.0, 0.0]
 
 
@@ -72,7 +71,7 @@ def test_a_method_is_handed_the_scan_and_the_painted_slices_by_its_very_signatur
 
 def test_what_a_method_is_handed_holds_no_voxel_of_an_unpainted_slice(cases, tmp_path, monkeypatch):
     spy = Spy()
-    run_plan(Plan(cases[:1], use(monkeypatch, spy), ks=(3,)), RunStore(tmp_path / "runs.jsonl"))
+    run_plan(even(cases[:1], use(monkeypatch, spy), ks=(3,)), RunStore(tmp_path / "runs.jsonl"))
     ((volume, support),) = spy.seen
     truth = load_case(cases[0]).truth
     assert len(support.examples) == 3
@@ -85,7 +84,7 @@ def test_what_a_method_is_handed_holds_no_voxel_of_an_unpainted_slice(cases, tmp
 
 def test_what_a_method_is_handed_does_not_tell_where_the_files_are(cases, tmp_path, monkeypatch):
     spy = Spy()
-    run_plan(Plan(cases[:1], use(monkeypatch, spy), ks=(1,)), RunStore(tmp_path / "runs.jsonl"))
+    run_plan(even(cases[:1], use(monkeypatch, spy), ks=(1,)), RunStore(tmp_path / "runs.jsonl"))
     volume = spy.seen[0][0]
     assert volume.source is None
     assert cases[0].id not in volume.name
@@ -99,28 +98,28 @@ def test_a_method_cannot_change_the_scan_for_those_after_it(cases):
 
 def test_the_order_of_cases_and_methods_changes_nothing(cases, tmp_path):
     first, second = RunStore(tmp_path / "a.jsonl"), RunStore(tmp_path / "b.jsonl")
-    run_plan(Plan(cases, FAST), first)
-    run_plan(Plan(cases[::-1], FAST[::-1]), second)
+    run_plan(even(cases, FAST), first)
+    run_plan(even(cases[::-1], FAST[::-1]), second)
     assert scores(first) == scores(second)
 
 
 def test_another_seed_changes_the_key_and_with_even_placement_nothing_else(cases, tmp_path):
     first, second = RunStore(tmp_path / "a.jsonl"), RunStore(tmp_path / "b.jsonl")
-    run_plan(Plan(cases[:1], FAST), first)
-    run_plan(Plan(cases[:1], FAST, seed=5), second)
+    run_plan(even(cases[:1], FAST), first)
+    run_plan(even(cases[:1], FAST, seed=5), second)
     assert {replace(k, seed=0): v for k, v in scores(second).items()} == scores(first)
 
 
 def test_two_processes_give_the_same_table_as_one(cases, tmp_path):
     one, two = RunStore(tmp_path / "one.jsonl"), RunStore(tmp_path / "two.jsonl")
-    run_plan(Plan(cases[:2], FAST, ks=(1, 3)), one)
-    run_plan(Plan(cases[:2], FAST, ks=(1, 3)), two, jobs=2)
+    run_plan(even(cases[:2], FAST, ks=(1, 3)), one)
+    run_plan(even(cases[:2], FAST, ks=(1, 3)), two, jobs=2)
     assert scores(one) == scores(two)
 
 
 def test_finished_runs_are_not_repeated(cases, tmp_path, monkeypatch):
     spy = Spy()
-    plan = Plan(cases[:1], use(monkeypatch, spy))
+    plan = even(cases[:1], use(monkeypatch, spy))
     run_plan(plan, RunStore(tmp_path / "runs.jsonl"))
     ticks: list[None] = []
     run_plan(plan, RunStore(tmp_path / "runs.jsonl"), tick=lambda: ticks.append(None))
@@ -130,50 +129,22 @@ def test_finished_runs_are_not_repeated(cases, tmp_path, monkeypatch):
 
 def test_another_version_of_a_method_is_run_again(cases, tmp_path, monkeypatch):
     store = RunStore(tmp_path / "runs.jsonl")
-    run_plan(Plan(cases[:1], use(monkeypatch, Spy()), ks=(1,)), store)
+    run_plan(even(cases[:1], use(monkeypatch, Spy()), ks=(1,)), store)
     newer = Spy(version="2")
-    run_plan(Plan(cases[:1], use(monkeypatch, newer), ks=(1,)), store)
+    run_plan(even(cases[:1], use(monkeypatch, newer), ks=(1,)), store)
     assert len(newer.seen) == 1
 
 
 def test_a_line_that_a_kill_cut_off_is_run_again(cases, tmp_path):
     path = tmp_path / "runs.jsonl"
     whole = RunStore(path)
-    run_plan(Plan(cases[:1], FAST), whole)
+    run_plan(even(cases[:1], FAST), whole)
     expected = scores(whole)
     path.write_text(path.read_text()[:-40])
     resumed = RunStore(path)
     assert len(resumed) == len(expected) - 1
-    run_plan(Plan(cases[:1], FAST), resumed)
+    run_plan(even(cases[:1], FAST), resumed)
     assert scores(RunStore(path)) == expected
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(os.name == "nt", reason="SIGKILL")
-def test_a_killed_benchmark_resumes_to_the_same_table(cases_folder, cases, tmp_path):
-    program = textwrap.dedent(
-        """
-        import sys
-        from pathlib import Path
-        from napari_medmeta.bench.cases import find_cases
-        from napari_medmeta.bench.run import Plan, run_plan
-        from napari_medmeta.bench.store import RunStore
-        run_plan(Plan(find_cases(sys.argv[1]), ("interpolation", "forest-position")), RunStore(Path(sys.argv[2])))
-        """
-    )
-    path = tmp_path / "runs.jsonl"
-    process = subprocess.Popen([sys.executable, "-c", program, str(cases_folder), str(path)])
-    end = time.monotonic() + 120
-    while time.monotonic() < end and (not path.exists() or path.read_text().count("\n") < 5):
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    plan = Plan(cases, ("interpolation", "forest-position"))
-    resumed, whole = RunStore(path), RunStore(tmp_path / "whole.jsonl")
-    assert 5 <= len(resumed) < 18
-    run_plan(plan, resumed)
-    run_plan(plan, whole)
-    assert scores(RunStore(path)) == scores(whole)
 
 
 def test_a_method_that_fails_counts_as_0_and_says_why(cases, tmp_path, monkeypatch):
@@ -182,7 +153,7 @@ def test_a_method_that_fails_counts_as_0_and_says_why(cases, tmp_path, monkeypat
             raise MedmetaError("The solver did not converge")
 
     store = RunStore(tmp_path / "runs.jsonl")
-    run_plan(Plan(cases[:1], use(monkeypatch, Failing()), ks=(3,)), store)
+    run_plan(even(cases[:1], use(monkeypatch, Failing()), ks=(3,)), store)
     (run,) = store
     assert run.mean_dice == 0.0
     assert run.failure == "The solver did not converge."
@@ -190,7 +161,7 @@ def test_a_method_that_fails_counts_as_0_and_says_why(cases, tmp_path, monkeypat
 
 def test_labels_of_another_shape_are_a_failure(cases, tmp_path, monkeypatch, fixed):
     store = RunStore(tmp_path / "runs.jsonl")
-    run_plan(Plan(cases[:1], use(monkeypatch, fixed(np.zeros((2, 2, 2), np.uint8))), ks=(3,)), store)
+    run_plan(even(cases[:1], use(monkeypatch, fixed(np.zeros((2, 2, 2), np.uint8))), ks=(3,)), store)
     (run,) = store
     assert "(2, 2, 2)" in run.failure
 
@@ -203,7 +174,7 @@ def test_a_case_without_large_structures_is_left_out_with_the_reason(cases, tmp_
     (folder / "image.nii.gz").write_bytes(cases[0].image.read_bytes())
     label = sitk.ReadImage(str(cases[0].label))
     sitk.WriteImage(label * 0, str(folder / "label.nii.gz"))
-    skipped = run_plan(Plan(find_cases(tmp_path / "cases"), FAST), RunStore(tmp_path / "runs.jsonl"))
+    skipped = run_plan(even(find_cases(tmp_path / "cases"), FAST), RunStore(tmp_path / "runs.jsonl"))
     assert [s.case for s in skipped] == ["small"]
     assert "No structure is large enough" in skipped[0].reason
 
@@ -212,21 +183,21 @@ def test_cancelling_keeps_what_is_finished(cases, tmp_path):
     token = CancelToken()
     store = RunStore(tmp_path / "runs.jsonl")
     with pytest.raises(Cancelled):
-        run_plan(Plan(cases, FAST), store, tick=token.cancel, cancel=token)
+        run_plan(even(cases, FAST), store, tick=token.cancel, cancel=token)
     assert len(RunStore(tmp_path / "runs.jsonl")) == 1
 
 
 def test_the_vote_asks_a_member_only_once(cases, monkeypatch):
     spy = Spy()
     names = use(monkeypatch, spy, Vote((spy, Spy(name="other"))))
-    plan = Plan(cases[:1], names, ks=(3,))
+    plan = even(cases[:1], names, ks=(3,))
     runs = list(run_case(plan, cases[0], frozenset(keys_of(plan, cases[0]))))
     assert len(spy.seen) == 1
     assert len(runs) == 2
 
 
 def test_a_vote_costs_what_its_members_cost_together(cases):
-    plan = Plan(cases[:1], ("interpolation-dome", "random-walker", "forest-position", "vote"), ks=(3,))
+    plan = even(cases[:1], ("interpolation-dome", "random-walker", "forest-position", "vote"), ks=(3,))
     runs = [r for r in run_case(plan, cases[0], frozenset(keys_of(plan, cases[0]))) if isinstance(r, Run)]
     *members, vote = runs
     assert vote.seconds >= sum(m.seconds for m in members)
@@ -234,7 +205,7 @@ def test_a_vote_costs_what_its_members_cost_together(cases):
 
 def test_a_run_reads_back_as_it_was_written(cases, tmp_path):
     store = RunStore(tmp_path / "runs.jsonl")
-    run_plan(Plan(cases[:1], ("interpolation-dome",), ks=(3,), boundaries=True), store)
+    run_plan(even(cases[:1], ("interpolation-dome",), ks=(3,), boundaries=True), store)
     (written,), (back,) = store, RunStore(store.path)
     assert back.key == written.key
     assert back.surface_dice.keys() == written.surface_dice.keys()
