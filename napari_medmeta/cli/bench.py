@@ -5,16 +5,28 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from napari_medmeta.cli.options import add_device, integers, names
 
 if TYPE_CHECKING:
-    from napari_medmeta.bench.run import Plan
+    from napari_medmeta.bench.cases import Case
+    from napari_medmeta.bench.interactive import SessionPlan
+    from napari_medmeta.bench.interactive_store import SessionRun
+    from napari_medmeta.bench.plan import Plan, Skipped
+    from napari_medmeta.bench.store import Run
     from napari_medmeta.cli.options import Subparsers
 
 __all__ = ["add_parser", "run"]
+
+PROTOCOLS = ("slices", "interactive")
+ALL, COVERING = "all", "covering"
+GROUPS = ("sources", "ablations")
+"""Words that stand for many methods: each of our sources alone, and our engine without each of its parts."""
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -22,77 +34,213 @@ def add_parser(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser(
         "bench",
         help="judge the engine beside other methods on scans with known truth",
-        description="Judge methods on scans with known truth: k slices are taken from the truth as examples, the "
-        "others are compared. A run that was stopped goes on where it was.",
+        description="Judge methods on scans with known truth. Protocol slices: k slices are taken from the truth as "
+        "examples, the others are compared. Protocol interactive: a simulated radiologist looks at one slice after "
+        "another, accepts or corrects it. A run that was stopped goes on where it was.",
     )
-    parser.add_argument("--data", type=Path, required=True, help="folder with one sub-folder a case (image.*, label.*)")
+    _add_cases(parser)
+    _add_questions(parser)
     parser.add_argument("--out", type=Path, required=True, help="folder for the runs and the report")
-    parser.add_argument(
-        "--methods",
-        type=names,
-        default=(),
-        metavar="A,B",
-        help="which methods (default: all); medmeta-NAME is our engine with its source NAME alone",
-    )
-    parser.add_argument("--cases", type=names, default=(), metavar="A,B", help="which cases (default: all)")
-    parser.add_argument("--k", type=integers, default=(1, 3, 5), metavar="1,3,5", help="numbers of example slices")
-    parser.add_argument("--placement", choices=("even", "random"), default="even", help="where the example slices lie")
-    parser.add_argument("--boundaries", action="store_true", help="also surface Dice at 2 mm and Hausdorff distance")
     add_device(parser, default="cpu")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes")
-    parser.add_argument("--seed", type=int, default=0, help="seed of random placement and of methods that draw")
+    parser.add_argument("--seed", type=int, default=0, help="seed of all that is drawn at random")
     parser.add_argument(
         "--report",
         type=Path,
         metavar="PAGE.md",
         help="page to set the tables into, its own text is kept (OUT/report.md)",
     )
+    parser.add_argument("--no-pictures", action="store_true", help="a report without pictures of the worst cases")
     parser.set_defaults(run=run)
 
 
-def run(args: argparse.Namespace) -> int:
-    """Run what is missing, then write the tables and ``runs.csv``."""
-    from tqdm import tqdm
+def _add_cases(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--data",
+        type=Path,
+        required=True,
+        help="folder with one sub-folder a case (image.*, label.*), or a CSV or JSON list of image and label files",
+    )
+    parser.add_argument("--cases", type=names, default=(), metavar="A,B", help="which cases (default: all)")
+    for option, default, what in (
+        ("--subset", ALL, "which of them: all, or covering: one case of every source"),
+        ("--slow-subset", COVERING, "the same for methods that are slow"),
+        ("--interactive-subset", COVERING, "the same for the protocol interactive"),
+    ):
+        parser.add_argument(option, choices=(ALL, COVERING), default=default, help=f"{what} ({default})")
 
+
+def _add_questions(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--methods",
+        type=names,
+        default=(),
+        metavar="A,B",
+        help="which methods (default: all; in protocol interactive the quick ones); sources: each of our engine's "
+        "sources alone; ablations: our engine without each of its parts",
+    )
+    parser.add_argument("--weights", type=names, default=(), metavar="METHOD=PATH", help="public weights of methods")
+    parser.add_argument("--protocol", type=names, default=PROTOCOLS[:1], metavar="A,B", help="slices, interactive")
+    parser.add_argument("--k", type=integers, default=(), metavar="1,3,5,9", help="numbers of example slices")
+    parser.add_argument(
+        "--placement", type=names, default=("even", "random"), metavar="A,B", help="where the slices lie: even, random"
+    )
+    parser.add_argument(
+        "--painting",
+        type=names,
+        default=("exact",),
+        metavar="A,B",
+        help="how they are painted: exact, jitter-N, shift-N (mm), missed, wrong-slice, scribbles, axis-N",
+    )
+    parser.add_argument(
+        "--policies",
+        type=names,
+        default=(),
+        metavar="A,B",
+        help="how the simulated radiologist chooses the next slice: suggestion, worst, random, equal (all)",
+    )
+    parser.add_argument("--no-boundaries", action="store_true", help="no surface Dice and Hausdorff distance")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run what is missing, then write the report."""
     from napari_medmeta.bench.methods import missing_methods
-    from napari_medmeta.bench.report import Setting, write_csv, write_page
-    from napari_medmeta.bench.run import keys_of, run_plan
+    from napari_medmeta.bench.report import Setting, write_report
+
+    started = time.perf_counter()
+    _check(args)
+    cases = _cases(args)
+    plan = _plan(args, cases)
+    args.out.mkdir(parents=True, exist_ok=True)
+    runs, skipped = _run_slices(args, plan) if "slices" in args.protocol else ((), ())
+    sessions, left = _run_interactive(args, cases) if "interactive" in args.protocol else ((), ())
+    setting = Setting(
+        plan,
+        " ".join(["napari-medmeta", *map(_without_folders, sys.argv[1:])]),
+        tuple(sorted({*skipped, *left}, key=lambda s: s.case)),
+        {} if args.methods else missing_methods(weights=plan.weights),
+        time.perf_counter() - started,
+    )
+    for path in write_report(args.out, runs, sessions, setting, page=args.report, pictures=not args.no_pictures):
+        print(f"Wrote {path}")
+    return 0
+
+
+def _run_slices(args: argparse.Namespace, plan: Plan) -> tuple[tuple[Run, ...], tuple[Skipped, ...]]:
+    from napari_medmeta.bench.run import keys_of_plan, run_plan
     from napari_medmeta.bench.store import RunStore
 
-    plan = _plan(args)
-    args.out.mkdir(parents=True, exist_ok=True)
-    store = RunStore(args.out / "runs.jsonl")
-    keys = [key for case in plan.cases for key in keys_of(plan, case)]
-    with tqdm(total=len(keys), unit="run", desc="bench", disable=None) as bar:
-        skipped = run_plan(plan, store, jobs=args.jobs, tick=lambda: bar.update() and None)
-    command = " ".join(["napari-medmeta", *map(_without_folders, sys.argv[1:])])
-    setting = Setting(plan, command, skipped, {} if args.methods else missing_methods())
-    runs = store.wanted(keys)
-    print(f"Wrote {write_csv(args.out / 'runs.csv', runs, setting)}")
-    print(f"Wrote {write_page(args.report or args.out / 'report.md', runs, setting)}")
-    return 0
+    store, keys = RunStore(args.out / "runs.jsonl"), keys_of_plan(plan)
+    with _bar(len(keys), "run", "slices") as tick:
+        skipped = run_plan(plan, store, jobs=args.jobs, tick=tick)
+    return store.wanted(keys), skipped
+
+
+def _run_interactive(
+    args: argparse.Namespace, cases: tuple[Case, ...]
+) -> tuple[tuple[SessionRun, ...], tuple[Skipped, ...]]:
+    from napari_medmeta.bench.interactive import run_sessions, session_keys
+    from napari_medmeta.bench.interactive_store import SessionStore
+
+    plan = _session_plan(args, cases)
+    store, keys = SessionStore(args.out / "sessions.jsonl"), session_keys(plan)
+    with _bar(len(keys), "session", "interactive") as tick:
+        skipped = run_sessions(plan, store, jobs=args.jobs, tick=tick)
+    return store.wanted(keys), skipped
+
+
+@contextmanager
+def _bar(total: int, unit: str, name: str) -> Iterator[Any]:
+    from tqdm import tqdm
+
+    with tqdm(total=total, unit=unit, desc=name, disable=None) as bar:
+        yield lambda: bar.update() and None
 
 
 def _without_folders(word: str) -> str:
     # Where somebody keeps their scans is nobody else's business.
-    return Path(word).name if os.sep in word else word
+    name, equals, path = word.rpartition("=")
+    return f"{name}{equals}{Path(path).name}" if os.sep in path else word
 
 
-def _plan(args: argparse.Namespace) -> Plan:
-    from napari_medmeta.bench.cases import find_cases
-    from napari_medmeta.bench.methods import available_methods
+def _check(args: argparse.Namespace) -> None:
+    """Refuse options that make no sense, before anything is read."""
     from napari_medmeta.bench.protocol import Placement
-    from napari_medmeta.bench.run import Plan
+    from napari_medmeta.bench.radiologist import Policy
     from napari_medmeta.core import InputError
 
-    if not args.k or min(args.k) < 1:
-        raise InputError("The numbers of example slices cannot be used", expected="such as --k 1,3,5")
+    words = {"protocol": PROTOCOLS, "placement": tuple(Placement), "policies": tuple(Policy)}
+    for option, known in words.items():
+        unknown = [word for word in getattr(args, option) if word not in known]
+        if unknown:
+            raise InputError(f"--{option} {unknown[0]} does not exist", expected=" or ".join(known))
+    if args.k and min(args.k) < 1:
+        raise InputError("The numbers of example slices cannot be used", expected="such as --k 1,3,5,9")
+    if args.jobs < 1:
+        raise InputError(f"--jobs {args.jobs} is no number of processes", expected="1 or more")
+
+
+def _cases(args: argparse.Namespace) -> tuple[Case, ...]:
+    from napari_medmeta.bench.cases import covering_subset, find_cases
+
+    cases = find_cases(args.data, only=args.cases)
+    return covering_subset(cases) if args.subset == COVERING else cases
+
+
+def _plan(args: argparse.Namespace, cases: tuple[Case, ...]) -> Plan:
+    from napari_medmeta.bench.cases import covering_subset
+    from napari_medmeta.bench.methods import available_methods, is_slow
+    from napari_medmeta.bench.painting import parse_painting
+    from napari_medmeta.bench.plan import KS, Plan
+    from napari_medmeta.bench.protocol import Placement
+
+    weights = _weights(args)
+    methods = _expanded(args.methods) or available_methods(weights=weights)
+    some = args.slow_subset == COVERING and any(is_slow(m) for m in methods)
     return Plan(
-        find_cases(args.data, only=args.cases),
-        args.methods or available_methods(),
-        tuple(sorted(set(args.k))),
-        Placement(args.placement),
-        args.seed,
-        args.device,
-        args.boundaries,
+        cases,
+        methods,
+        ks=tuple(sorted(set(args.k))) or KS,
+        placements=tuple(dict.fromkeys(Placement(p) for p in args.placement)),
+        paintings=tuple(dict.fromkeys(parse_painting(p) for p in args.painting)),
+        seed=args.seed,
+        device=args.device,
+        boundaries=not args.no_boundaries,
+        subset=frozenset(c.id for c in covering_subset(cases)) if some else None,
+        weights=weights,
     )
+
+
+def _session_plan(args: argparse.Namespace, cases: tuple[Case, ...]) -> SessionPlan:
+    from napari_medmeta.bench.cases import covering_subset
+    from napari_medmeta.bench.interactive import INTERACTIVE_METHODS, SessionPlan
+    from napari_medmeta.bench.methods import available_methods
+    from napari_medmeta.bench.radiologist import Policy
+
+    weights = _weights(args)
+    quick = tuple(m for m in INTERACTIVE_METHODS if m in available_methods(weights=weights))
+    return SessionPlan(
+        covering_subset(cases) if args.interactive_subset == COVERING else cases,
+        _expanded(args.methods) or quick,
+        policies=tuple(p for p in Policy if not args.policies or p in args.policies),
+        seed=args.seed,
+        device=args.device,
+        weights=weights,
+    )
+
+
+def _expanded(methods: tuple[str, ...]) -> tuple[str, ...]:
+    from napari_medmeta.bench.methods import ablation_methods, source_methods
+
+    groups = dict(zip(GROUPS, (source_methods, ablation_methods), strict=True))
+    return tuple(dict.fromkeys(m for name in methods for m in (groups[name]() if name in groups else (name,))))
+
+
+def _weights(args: argparse.Namespace) -> dict[str, Path]:
+    from napari_medmeta.core import InputError
+
+    pairs = [word.partition("=") for word in args.weights]
+    wrong = [name for name, equals, path in pairs if not (equals and path)]
+    if wrong:
+        raise InputError(f"--weights {wrong[0]} names no file", expected="such as --weights labelprop=FILE")
+    return {name: Path(path) for name, _, path in pairs}
