@@ -13,7 +13,7 @@ import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol, TypeAlias
 
 from qtpy.QtCore import QObject, Qt, Signal
 
@@ -22,6 +22,7 @@ from napari_medmeta.core.errors import VolumeTooLargeError
 from napari_medmeta.session.engine import Segmenting
 
 __all__ = [
+    "Answered",
     "Engine",
     "EngineWorker",
     "Failed",
@@ -29,6 +30,7 @@ __all__ = [
     "JobEvent",
     "Progressed",
     "Proposed",
+    "Question",
     "Ready",
     "Runner",
     "Started",
@@ -96,7 +98,17 @@ class Idle:
     cancelled: bool = False
 
 
-JobEvent = Started | Progressed | Ready | Proposed | Failed | Idle
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A question to the engine was answered."""
+
+    answer: object
+
+
+JobEvent = Started | Progressed | Ready | Proposed | Answered | Failed | Idle
+
+Question: TypeAlias = Callable[[Any], object]
+"""Called with the engine in the background; whoever asks knows what kind of engine it is."""
 
 
 class Runner(Protocol):
@@ -112,6 +124,10 @@ class Runner(Protocol):
 
     def propose(self, support: Support, /, *, focus: SliceRef | None) -> None:
         """Ask for a proposal."""
+        ...
+
+    def ask(self, question: Question, /) -> None:
+        """Ask the engine anything else; a newer question replaces one that still waits."""
         ...
 
     def cancel(self) -> None:
@@ -134,6 +150,7 @@ class _Ask:
 class _Work:
     volume: Volume | None
     ask: _Ask | None
+    question: Question | None
     token: CancelToken
 
 
@@ -154,6 +171,7 @@ class EngineWorker(QObject):
         self._wake = threading.Condition()
         self._volume: Volume | None = None
         self._ask: _Ask | None = None
+        self._question: Question | None = None
         self._number = 0
         self._closed = False
         self._token = CancelToken()
@@ -172,7 +190,7 @@ class EngineWorker(QObject):
         with self._wake:
             self._number += 1
             self._token.cancel()
-            self._volume, self._ask = volume, None
+            self._volume, self._ask, self._question = volume, None, None
             self._wake.notify()
 
     def propose(self, support: Support, /, *, focus: SliceRef | None) -> None:
@@ -185,12 +203,18 @@ class EngineWorker(QObject):
             self._ask = _Ask(self._number, support, focus)
             self._wake.notify()
 
+    def ask(self, question: Question, /) -> None:
+        """Ask the engine anything else, once features and proposals are done; replaces the waiting question."""
+        with self._wake:
+            self._question = question
+            self._wake.notify()
+
     def cancel(self) -> None:
-        """Stop the running request and forget the waiting one."""
+        """Stop the running request and forget the waiting ones."""
         with self._wake:
             self._number += 1
             self._token.cancel()
-            self._ask = None
+            self._ask, self._question = None, None
         self._send(Idle(cancelled=True))
 
     def close(self) -> None:
@@ -231,19 +255,21 @@ class EngineWorker(QObject):
 
     def _wait_for_work(self) -> _Work | None:
         with self._wake:
-            while not self._closed and self._volume is None and self._ask is None:
+            while not (self._closed or self._volume or self._ask or self._question):
                 self._wake.wait()
             # Request and token are taken together: a later request cancels this token, never its own.
             self._token = CancelToken()
-            return None if self._closed else _Work(self._volume, self._ask, self._token)
+            return None if self._closed else _Work(self._volume, self._ask, self._question, self._token)
 
     def _serve(self, engine: Engine, work: _Work) -> None:
         if work.volume is not None:
             self._load(engine, work.volume, work.token)
         elif work.ask is not None:
             self._propose(engine, work.ask, work.token)
+        elif work.question is not None:
+            self._answer(engine, work.question)
         with self._wake:
-            resting = self._volume is None and self._ask is None
+            resting = self._volume is None and self._ask is None and self._question is None
         if resting:
             self._send(Idle())
 
@@ -279,9 +305,19 @@ class EngineWorker(QObject):
             token.raise_if_cancelled()
             self._send(Proposed(proposal), ask.number)
 
+    def _answer(self, engine: Engine, question: Question) -> None:
+        with self._wake:
+            if self._question is question:
+                self._question = None
+        try:
+            self._send(Answered(question(engine)))
+        except MedmetaError as error:
+            # What waits behind a question has nothing to do with it.
+            self._send(Failed(error))
+
     def _give_up(self, error: MedmetaError) -> None:
         with self._wake:
-            self._volume, self._ask = None, None
+            self._volume, self._ask, self._question = None, None, None
         self._send(Failed(error))
         self._send(Idle())
 

@@ -22,7 +22,7 @@ from napari_medmeta.core import (
     Volume,
     silent,
 )
-from napari_medmeta.ui.worker import Idle, JobEvent, Proposed, Ready
+from napari_medmeta.ui.worker import Answered, Idle, JobEvent, Proposed, Question, Ready
 
 SHAPE: Triple = (6, 20, 24)
 
@@ -113,6 +113,9 @@ class InlineRunner:
         for proposal in self.engine.propose(support, focus=focus):
             self._callback(Proposed(proposal))
         self._callback(Idle())
+
+    def ask(self, question: Question, /) -> None:
+        self._callback(Answered(question(self.engine)))
 
     def cancel(self) -> None:
         self.cancelled += 1
