@@ -10,10 +10,9 @@ import numpy as np
 
 from napari_medmeta.bench.cases import DEVELOPMENT_CASES, source_of
 from napari_medmeta.bench.scores import mean_of
-from napari_medmeta.bench.store import Run
+from napari_medmeta.bench.store import EXACT, Run
 
 __all__ = [
-    "EXACT",
     "GROUPS",
     "OURS",
     "VOTE",
@@ -28,13 +27,12 @@ __all__ = [
 
 OURS = "medmeta"
 VOTE = "vote"
-EXACT = "exact"
 GROUPS: Mapping[str, Callable[[str], bool]] = {
     "all cases": lambda case: True,
     "held out": lambda case: case not in DEVELOPMENT_CASES,
     "development": lambda case: case in DEVELOPMENT_CASES,
 }
-FULL_SHARE = 0.5
+FULL_SHARE = 0.9
 """A slow method runs on a small subset of the cases; a case or two that are missing make no method slow."""
 
 
@@ -71,6 +69,7 @@ class Results:
         every = sorted(runs, key=lambda r: r.key)
         found = dict.fromkeys(r.key.method for r in every)
         self.methods = (*(m for m in order if m in found), *(m for m in found if m not in order))
+        self.order = tuple(order) or self.methods
         self.ks = tuple(sorted({r.key.k for r in every}))
         self._runs = {(r.key.method, r.key.k, r.key.case): r for r in every if _counts(r)}
         self._cases = {k: self._common(k) for k in self.ks}
@@ -79,6 +78,11 @@ class Results:
     def peers(self) -> tuple[str, ...]:
         """Methods that are not ours."""
         return tuple(m for m in self.methods if is_peer(m))
+
+    @property
+    def placement(self) -> str:
+        """Where the painted slices lie: of one kind, as runs of several are never put together."""
+        return next(iter(self._runs.values())).key.placement
 
     @property
     def middle(self) -> int:
@@ -144,7 +148,7 @@ class Results:
         peers = [m for m in self.peers if self.has(m, k)]
         return max(((m, self._dice(m, k, case)) for m in peers), key=lambda pair: pair[1])
 
-    def losses(self, against: str, *, margin: float = 0.005) -> tuple[Loss, ...]:
+    def losses(self, against: str, *, margin: float) -> tuple[Loss, ...]:
         """Return the cases on which ``against`` beats ours by more than ``margin``, largest loss first."""
         found = []
         for k in (k for k in self.ks if self.has(OURS, k) and self.has(against, k)):

@@ -105,7 +105,7 @@ class Bin:
 
 
 def reliability(pairs: Sequence[Pair], *, bins: int = 10) -> tuple[Bin, ...]:
-    """Sort pairs of expected and true in [0, 1] into ``bins`` of equal width by the expected one; empty ones drop out."""
+    """Sort pairs of expected and true in [0, 1] by the expected one into bins of equal width; empty ones drop out."""
     if not pairs:
         return ()
     expected, true = np.asarray(pairs, dtype=np.float64).T

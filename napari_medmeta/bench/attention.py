@@ -1,0 +1,90 @@
+"""Figures of interactive sessions: how right after how many looks, and after how many seconds of attention.
+
+A session's Dice is the mean over its structures. A goal counts as reached when *every* structure has reached it,
+which is how a session ends. After its last round a session keeps the Dice that it has; before the first painted
+slice there is nothing. A session that broke off without a round has Dice 0 throughout.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from itertools import accumulate
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_medmeta.bench.interactive_store import Action, SessionRun
+
+__all__ = [
+    "GOALS",
+    "Sessions",
+    "accepted_share",
+    "dice_after_looks",
+    "dice_after_seconds",
+    "looks_to",
+    "seconds_of",
+    "seconds_to",
+]
+
+GOALS = (0.85, 0.90, 0.95)
+SUGGESTION = "suggestion"
+
+
+class Sessions:
+    """Sessions by method, policy and case.
+
+    Only cases that every method was judged on with a policy count for that policy.
+    """
+
+    def __init__(self, sessions: Iterable[SessionRun], *, order: Sequence[str] = ()) -> None:
+        every = sorted(sessions, key=lambda s: s.key)
+        found = dict.fromkeys(s.key.method for s in every)
+        self.methods = (*(m for m in order if m in found), *(m for m in found if m not in order))
+        self.order = tuple(order) or self.methods
+        policies = sorted({s.key.policy for s in every})
+        self.policies = (*(p for p in policies if p == SUGGESTION), *(p for p in policies if p != SUGGESTION))
+        self._by: dict[tuple[str, str], dict[str, SessionRun]] = defaultdict(dict)
+        for session in every:
+            self._by[session.key.method, session.key.policy][session.key.case] = session
+
+    def of(self, method: str, policy: str) -> list[SessionRun]:
+        """Return the sessions that count, by case; empty when the method was not judged with the policy."""
+        known = self._by.get((method, policy), {})
+        others = [set(cases) for (_, p), cases in self._by.items() if p == policy]
+        common = set.intersection(*others) if others else set()
+        return [known[case] for case in sorted(common & set(known))]
+
+
+def seconds_of(session: SessionRun) -> list[float]:
+    """Return the seconds of human and machine that have passed at the end of each round."""
+    return list(accumulate(r.human_seconds + r.machine_seconds for r in session.rounds))
+
+
+def dice_after_looks(session: SessionRun, count: int) -> npt.NDArray[np.float64]:
+    """Return the Dice after 1 to ``count`` slices looked at, as ``(count,)``."""
+    dice = [r.mean_dice for r in session.rounds[:count]] or [0.0]
+    return np.array(dice + dice[-1:] * (count - len(dice)))
+
+
+def dice_after_seconds(session: SessionRun, times: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Return the Dice at each of ``times``: that of the last round which had ended by then."""
+    dice = np.array([0.0, *(r.mean_dice for r in session.rounds)])
+    return dice[np.searchsorted(seconds_of(session), times, side="right")]
+
+
+def looks_to(session: SessionRun, goal: float) -> int | None:
+    """Return the slices looked at until every structure had a Dice of ``goal``; None when they never had."""
+    return next((i + 1 for i, r in enumerate(session.rounds) if min(r.dice.values()) >= goal), None)
+
+
+def seconds_to(session: SessionRun, goal: float) -> float | None:
+    """Return the seconds of attention until every structure had a Dice of ``goal``; None when they never had."""
+    looks = looks_to(session, goal)
+    return None if looks is None else seconds_of(session)[looks - 1]
+
+
+def accepted_share(sessions: Iterable[SessionRun]) -> float | None:
+    """Return the share of slices that could stay as proposed, among those looked at after the first painted one."""
+    rounds = [r for s in sessions for r in s.rounds if r.action is not Action.PAINTED]
+    return sum(r.action is Action.ACCEPTED for r in rounds) / len(rounds) if rounds else None
