@@ -1,21 +1,25 @@
 """Scans and labels from disk and back: path -> Volume, labels -> path, always on the original grid."""
 
+from napari_medmeta.io._image import NamedLabels
 from napari_medmeta.io._suffix import WRITABLE_SUFFIXES
 from napari_medmeta.io.describe import describe
-from napari_medmeta.io.dicom import SeriesInfo, list_series
+from napari_medmeta.io.dicom import SeriesInfo, is_dicom_labels, list_series
 from napari_medmeta.io.dicom.segmentation import require_segmentable, write_segmentation
 from napari_medmeta.io.measurements import MEASUREMENT_SUFFIXES, require_measurement_path, write_measurements
-from napari_medmeta.io.reading import can_read, read_labels, read_volume
+from napari_medmeta.io.reading import can_read, read_labels, read_named_labels, read_volume
 from napari_medmeta.io.writing import write_image, write_labels
 
 __all__ = [
     "MEASUREMENT_SUFFIXES",
     "WRITABLE_SUFFIXES",
+    "NamedLabels",
     "SeriesInfo",
     "can_read",
     "describe",
+    "is_dicom_labels",
     "list_series",
     "read_labels",
+    "read_named_labels",
     "read_volume",
     "require_measurement_path",
     "require_segmentable",

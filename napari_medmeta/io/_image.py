@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -10,22 +11,34 @@ import numpy.typing as npt
 
 from napari_medmeta.core.errors import UnsupportedImageError
 from napari_medmeta.core.geometry import Geometry
-from napari_medmeta.core.types import Modality
+from napari_medmeta.core.types import LabelArray, Modality
 
-__all__ = ["Image", "as_working_dtype", "scaled"]
+__all__ = ["Image", "NamedLabels", "as_working_dtype", "scaled"]
 
 
 @dataclass(frozen=True, eq=False)
 class Image:
     """Voxels (I, J, K) in file order with their grid.
 
-    ``modality`` is None where the format does not say it.
+    ``modality`` is None where the format does not say it; ``label_names`` are those of a label file that
+    names its values.
     """
 
     array: npt.NDArray[Any]
     geometry: Geometry
     modality: Modality | None = None
     name: str | None = None
+    notes: tuple[str, ...] = ()
+    label_names: Mapping[int, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class NamedLabels:
+    """Labels (I, J, K) on their grid, with the names that the file gives them and what the user should know."""
+
+    labels: LabelArray
+    geometry: Geometry
+    names: Mapping[int, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 

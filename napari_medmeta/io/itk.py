@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from napari_medmeta.io._layout import Layout, meta_layout, nrrd_layout, verify_p
 from napari_medmeta.io._untyped import sitk
 from napari_medmeta.io.limits import checked_geometry, require_memory
 
-__all__ = ["layout_of", "read_itk", "sitk_image"]
+__all__ = ["layout_of", "read_itk", "sitk_image", "slicer_names"]
 
 LAYOUTS: dict[str, Callable[[Path], Layout]] = {".nrrd": nrrd_layout, ".mha": meta_layout, ".mhd": meta_layout}
 NOT_PLACED = "The file does not say how the scan lies in the patient: left and right, and head and feet, are a guess."
@@ -43,12 +43,25 @@ def read_itk(path: Path, *, memory_limit_bytes: int | None = None) -> Image:
     if array.dtype != layout.dtype or array.shape[-3:] != layout.shape or array.size != np.prod(layout.sizes):
         raise _unreadable(path)
     notes = () if layout.placed else (NOT_PLACED,)
-    return Image(as_working_dtype(array.reshape(layout.shape)), _geometry(image, layout), notes=notes)
+    names = slicer_names({key: image.GetMetaData(key) for key in image.GetMetaDataKeys() if key.startswith("Segment")})
+    return Image(
+        as_working_dtype(array.reshape(layout.shape)), _geometry(image, layout), notes=notes, label_names=names
+    )
 
 
 def layout_of(path: Path) -> Layout:
     """Return what the header of a .nrrd, .mha or .mhd file promises."""
     return LAYOUTS[path.suffix.lower()](path)
+
+
+def slicer_names(pairs: Mapping[str, str]) -> dict[int, str]:
+    """Return the names of labels from the key-value pairs by which 3D Slicer describes segments."""
+    names = {}
+    for key, name in pairs.items():
+        value = pairs.get(key.removesuffix("_Name") + "_LabelValue", "")
+        if key.endswith("_Name") and value.isdigit():
+            names[int(value)] = name
+    return names
 
 
 def sitk_image(array: npt.NDArray[Any], geometry: Geometry) -> Any:

@@ -11,14 +11,14 @@ from napari_medmeta.core.errors import UnreadableFileError, UnsupportedImageErro
 from napari_medmeta.core.geometry import Geometry
 from napari_medmeta.core.types import UNLABELLED, LabelArray
 from napari_medmeta.core.volume import Volume
-from napari_medmeta.io._image import Image
+from napari_medmeta.io._image import Image, NamedLabels
 from napari_medmeta.io._suffix import ITK_SUFFIXES, NIFTI_SUFFIXES, WRITABLE_SUFFIXES, stem_of, suffix_of
-from napari_medmeta.io.dicom import is_dicom, read_dicom
+from napari_medmeta.io.dicom import is_dicom, read_dicom, read_dicom_labels
 from napari_medmeta.io.itk import read_itk
 from napari_medmeta.io.modality import guess_modality
 from napari_medmeta.io.nifti import read_nifti
 
-__all__ = ["can_read", "read_labels", "read_volume"]
+__all__ = ["can_read", "read_labels", "read_named_labels", "read_volume"]
 
 NEXT_STEPS = {
     ".hdr": "Save the scan as .nii.gz: header and voxels in one file",
@@ -57,8 +57,25 @@ def read_volume(path: Path | str, *, series: str | None = None, memory_limit_byt
     return Volume(image.array, image.geometry, modality, image.name or stem_of(path), path, image.notes)
 
 
-def read_labels(path: Path | str, *, like: Geometry | None = None) -> tuple[LabelArray, Geometry]:
-    """Read labels (I, J, K), whole numbers from 0 to 255, and their grid.
+def read_labels(
+    path: Path | str, *, like: Geometry | None = None, source: Path | None = None
+) -> tuple[LabelArray, Geometry]:
+    """Read labels (I, J, K), whole numbers from 0 to 255, and their grid; see `read_named_labels`."""
+    found = read_named_labels(path, like=like, source=source)
+    return found.labels, found.geometry
+
+
+def read_named_labels(path: Path | str, *, like: Geometry | None = None, source: Path | None = None) -> NamedLabels:
+    """Read a label file: NIfTI, NRRD, MHA, MHD, a DICOM segmentation (SEG), or DICOM contours (RTSTRUCT).
+
+    Parameters
+    ----------
+    like
+        The scan's grid, which the labels must lie on; contours need one.
+    source
+        The DICOM folder of the scan on ``like``: SEG and RTSTRUCT must then share its frame of reference.
+
+    Names are those of SEG, RTSTRUCT and 3D Slicer's NRRD; other formats have none.
 
     Raises
     ------
@@ -68,10 +85,12 @@ def read_labels(path: Path | str, *, like: Geometry | None = None) -> tuple[Labe
         When they do not lie on the grid ``like``.
     """
     path = Path(path)
+    if path.is_file() and is_dicom(path):
+        return read_dicom_labels(path, like=like, source=source)
     image = _read(path)
     if like is not None:
         like.require_same_grid(image.geometry, what=path.name)
-    return _labels(image, path), image.geometry
+    return NamedLabels(_labels(image, path), image.geometry, image.label_names, image.notes)
 
 
 def can_read(path: Path | str) -> bool:
