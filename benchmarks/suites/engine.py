@@ -1,24 +1,27 @@
-"""Features, the first proposal, and the proposal after one more painted slice."""
+"""Features, the first proposal, and the proposal after one more painted slice, on the processor."""
 
 from __future__ import annotations
 
 from napari_medmeta.engine import Segmenter
 
-from .scene import Scene, make_scene
+from .scene import OnScene, Scene
 
 
-class Proposals:
-    """The scan of the stated limits, on the processor."""
+class Features(OnScene):
+    """What is computed once for each scan."""
 
-    timeout = 300
-    number, repeat, warmup_time = 1, 3, 0
+    def time_features(self, scene: Scene) -> None:
+        _with_features(scene)
 
-    def setup_cache(self) -> Scene:
-        return make_scene()
+    def peakmem_features(self, scene: Scene) -> None:
+        _with_features(scene)
+
+
+class Proposals(OnScene):
+    """From three painted slices."""
 
     def setup(self, scene: Scene) -> None:
-        self.segmenter = Segmenter(device="cpu")
-        self.segmenter.set_volume(scene.volume)
+        self.segmenter = _with_features(scene)
 
     def time_visible_slice(self, scene: Scene) -> None:
         next(iter(self.segmenter.propose(scene.support, focus=scene.focus)))
@@ -26,19 +29,15 @@ class Proposals:
     def time_whole_volume(self, scene: Scene) -> None:
         self.segmenter.segment(scene.support)
 
+    def peakmem_whole_volume(self, scene: Scene) -> None:
+        self.segmenter.segment(scene.support)
 
-class Corrections:
+
+class Corrections(OnScene):
     """After one more painted slice, when an answer to the earlier ones is there."""
 
-    timeout = 300
-    number, repeat, warmup_time = 1, 3, 0
-
-    def setup_cache(self) -> Scene:
-        return make_scene()
-
     def setup(self, scene: Scene) -> None:
-        self.segmenter = Segmenter(device="cpu")
-        self.segmenter.set_volume(scene.volume)
+        self.segmenter = _with_features(scene)
         self.segmenter.segment(scene.support)
 
     def time_visible_slice_after_one_more(self, scene: Scene) -> None:
@@ -47,20 +46,11 @@ class Corrections:
     def time_whole_volume_after_one_more(self, scene: Scene) -> None:
         self.segmenter.segment(scene.more)
 
+    def peakmem_whole_volume_after_one_more(self, scene: Scene) -> None:
+        self.segmenter.segment(scene.more)
 
-class Features:
-    """What is computed once for each scan."""
 
-    timeout = 300
-    number, repeat, warmup_time = 1, 3, 0
-
-    def setup_cache(self) -> Scene:
-        return make_scene()
-
-    def time_features(self, scene: Scene) -> None:
-        Segmenter(device="cpu").set_volume(scene.volume)
-
-    def peakmem_features_and_proposal(self, scene: Scene) -> None:
-        segmenter = Segmenter(device="cpu")
-        segmenter.set_volume(scene.volume)
-        segmenter.segment(scene.support)
+def _with_features(scene: Scene) -> Segmenter:
+    segmenter = Segmenter(device="cpu")
+    segmenter.set_volume(scene.volume)
+    return segmenter

@@ -9,7 +9,7 @@ import numpy as np
 from napari_medmeta.core import LabelArray, SliceExample, SliceRef, Support, Volume, label_slice
 from napari_medmeta.core.phantoms import torso_ct
 
-__all__ = ["Scene", "make_scene"]
+__all__ = ["OnScene", "Scene", "make_scene"]
 
 SHAPE = (100, 256, 256)
 STRUCTURES = (1, 2, 3)
@@ -39,9 +39,19 @@ class Scene:
     focus: SliceRef
 
 
-def make_scene(shape: tuple[int, int, int] = SHAPE) -> Scene:
+class OnScene:
+    """What every suite on the scan of the stated limits shares: asv makes the scan once for all of them."""
+
+    timeout = 300
+    number, repeat, warmup_time = 1, 3, 0
+
+    def setup_cache(self) -> Scene:
+        return make_scene()
+
+
+def make_scene() -> Scene:
     """Paint three slices of a synthetic torso, and a fourth between the first two."""
-    phantom = torso_ct(shape=shape)
+    phantom = torso_ct(shape=SHAPE)
     truth = np.where(np.isin(phantom.labels, STRUCTURES), phantom.labels, 0).astype(np.uint8)
     held = np.flatnonzero(truth.any(axis=(1, 2)))
     painted = [int(held[0] + f * len(held)) for f in FRACTIONS]

@@ -8,16 +8,15 @@ from tempfile import TemporaryDirectory
 from napari_medmeta.core import SliceRef, label_slice
 from napari_medmeta.session import Session
 
-from .scene import AXIS, make_scene
+from .scene import AXIS, OnScene, Scene
 
 
-class Verbs:
+class Verbs(OnScene):
     """One painted slice of 256 x 256 voxels, then undo."""
 
-    number, repeat, warmup_time = 1, 10, 0
+    repeat = 10
 
-    def setup(self) -> None:
-        scene = make_scene()
+    def setup(self, scene: Scene) -> None:
         self.folder = TemporaryDirectory()
         path = Path(self.folder.name) / "scan.session"
         self.session = Session.create(scene.volume.geometry, fingerprint=scene.volume.fingerprint, path=path)
@@ -29,15 +28,15 @@ class Verbs:
         for ref, labels in self.slices:
             self.session.paint_slice(ref, labels)
 
-    def teardown(self) -> None:
+    def teardown(self, scene: Scene) -> None:
         self.session.close()
         self.folder.cleanup()
 
-    def time_paint_slice(self) -> None:
+    def time_paint_slice(self, scene: Scene) -> None:
         self.session.paint_slice(self.other, self.other_labels)
 
-    def time_undo(self) -> None:
+    def time_undo(self, scene: Scene) -> None:
         self.session.undo()
 
-    def time_support(self) -> None:
+    def time_support(self, scene: Scene) -> None:
         self.session.support()
