@@ -57,7 +57,8 @@ class Mode(StrEnum):
 
 
 _WITHOUT_LEVEL = frozenset({Mode.EXACT, Mode.SCRIBBLES})
-_COUNTED = frozenset({Mode.MISSED, Mode.WRONG_SLICE, Mode.AXIS})
+_ONCE = frozenset({Mode.MISSED, Mode.WRONG_SLICE})
+_COUNTED = _ONCE | {Mode.AXIS}
 """Their level is a whole number."""
 
 
@@ -70,8 +71,8 @@ class Painting:
 
     @property
     def slug(self) -> str:
-        """Name on the command line and in the store, such as ``jitter-1``."""
-        if self.mode in _WITHOUT_LEVEL:
+        """Name on the command line and in the store, such as ``jitter-1`` or ``missed``."""
+        if self.mode in _WITHOUT_LEVEL or (self.mode in _ONCE and self.level == 1):
             return self.mode.value
         return f"{self.mode.value}-{self.level:g}"
 
@@ -94,7 +95,7 @@ def parse_painting(slug: str) -> Painting:
     Examples
     --------
     >>> parse_painting("jitter-0.5"), parse_painting("missed").slug
-    (Painting(mode=<Mode.JITTER: 'jitter'>, level=0.5), 'missed-1')
+    (Painting(mode=<Mode.JITTER: 'jitter'>, level=0.5), 'missed')
     """
     name, _, number = slug.rpartition("-")
     try:

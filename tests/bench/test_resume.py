@@ -45,6 +45,7 @@ def figures(out: Path) -> tuple[object, object]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # five programs one after another, each of which loads torch
 @pytest.mark.skipif(os.name == "nt", reason="SIGKILL")
 def test_a_benchmark_killed_in_both_protocols_ends_with_the_same_figures(cases_folder, tmp_path):
     broken, whole = tmp_path / "broken", tmp_path / "whole"
