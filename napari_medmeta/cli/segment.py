@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from napari_medmeta.cli.options import Subparsers
     from napari_medmeta.core import LabelArray, Progress, Proposal, Support, Volume
     from napari_medmeta.engine import Segmenter
+    from napari_medmeta.io import ScanSource
 
 __all__ = ["add_parser", "run"]
 
-OUTPUT_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
 MEGABYTE, GIGABYTE = 2.0**20, 2.0**30
 FEATURES_SHARE = 0.3
 """About the share of the time that features take; the bar need not be exact."""
@@ -44,8 +44,26 @@ def add_parser(subparsers: Subparsers) -> None:
         help="painted slices on the scan's grid, 0 for background; every slice that holds a label counts as complete",
     )
     parser.add_argument(
-        "--output", type=Path, required=True, metavar="OUT", help="where to write the labels, such as result.nii.gz"
+        "--output",
+        type=Path,
+        required=True,
+        metavar="OUT",
+        help="where to write the labels, such as result.nii.gz, or seg.dcm for a DICOM segmentation of a DICOM series",
     )
+    parser.add_argument(
+        "--measurements",
+        type=Path,
+        metavar="TABLE",
+        help="where to write volume, values and diameters of each structure, such as table.csv or table.json",
+    )
+    parser.add_argument(
+        "--names",
+        type=_names,
+        default={},
+        metavar="1=Liver,2=Spleen",
+        help="what the structures are called; also chooses the codes of a DICOM segmentation",
+    )
+    parser.add_argument("--anonymous", action="store_true", help="leave patient and study out of a DICOM segmentation")
     parser.add_argument(
         "--slices", type=integers, default=(), metavar="10,40,70", help="further complete slices, also empty ones"
     )
@@ -70,17 +88,14 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Segment ``args.image``; nothing is written unless the proposal is complete."""
-    _require_format(args.output)
-    require_writable(args.output)
-    if args.report is not None:
-        require_writable(args.report)
+    _require_outputs(args)
     seconds: dict[str, float] = {}
     with _stage(seconds, "read"):
-        volume, support = _read(args)
+        volume, support, names = _read(args)
     with _progress(quiet=args.quiet) as progress:
         segmenter, proposal = _propose(volume, support, args.device, seconds, progress)
     with _stage(seconds, "write"):
-        _write(args, _with_examples(proposal, support), volume, support)
+        _write(args, _with_examples(proposal, support), volume, names)
     report = _report(segmenter, volume, support, proposal, seconds)
     if args.report is not None:
         write_json(args.report, report)
@@ -89,15 +104,32 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _require_format(output: Path) -> None:
-    """Refuse a name that no format belongs to, before minutes are spent on its content."""
-    from napari_medmeta.core import InputError
+def _require_outputs(args: argparse.Namespace) -> None:
+    """Refuse names that could not be written, before minutes are spent on their content."""
+    from napari_medmeta.io import require_measurement_path, require_savable
 
-    if not output.name.lower().endswith(OUTPUT_SUFFIXES):
-        raise InputError(
-            f"{output.name} names no format that can be written",
-            expected="a name that ends in " + ", ".join(OUTPUT_SUFFIXES),
-        )
+    require_savable(args.output, source=_source(args))
+    if args.measurements is not None:
+        require_measurement_path(args.measurements)
+    for path in (args.output, args.measurements, args.report):
+        if path is not None:
+            require_writable(path)
+
+
+def _source(args: argparse.Namespace) -> ScanSource:
+    from napari_medmeta.io import ScanSource
+
+    return ScanSource(args.image, args.series)
+
+
+def _names(text: str) -> dict[int, str]:
+    names = {}
+    for part in text.split(","):
+        value, found, name = part.partition("=")
+        if not found or not value.strip().isdigit() or not 1 <= int(value) <= MAX_STRUCTURES or not name.strip():
+            raise argparse.ArgumentTypeError(f"{part!r} does not name a structure: write 1=Liver,2=Spleen")
+        names[int(value)] = name.strip()
+    return names
 
 
 def _label_value(text: str) -> int:
@@ -107,17 +139,21 @@ def _label_value(text: str) -> int:
     return value
 
 
-def _read(args: argparse.Namespace) -> tuple[Volume, Support]:
+def _read(args: argparse.Namespace) -> tuple[Volume, Support, Mapping[int, str]]:
+    """Return the scan, its examples, and the structures' names: given, else the file's, else their numbers."""
     from napari_medmeta.core import guess_axis, support_from_labels
-    from napari_medmeta.io import read_labels, read_volume
+    from napari_medmeta.io import read_named_labels, read_volume, require_savable
 
     volume = read_volume(args.image, series=args.series)
-    labels, _ = read_labels(args.examples, like=volume.geometry)
+    require_savable(args.output, source=_source(args), geometry=volume.geometry)
+    examples = read_named_labels(args.examples, like=volume.geometry, source=args.image)
+    labels = examples.labels
     guessed = args.axis == "auto"
     axis = guess_axis(labels, volume.geometry, unlabelled=args.unlabelled) if guessed else int(args.axis)
     support = support_from_labels(labels, axis=axis, slices=args.slices, unlabelled=args.unlabelled)
     _require_contrast(support)
-    return volume, support
+    numbered = {s: f"structure {s}" for s in support.structures}
+    return volume, support, {s: {**numbered, **examples.names, **args.names}[s] for s in support.structures}
 
 
 def _require_contrast(support: Support) -> None:
@@ -193,11 +229,15 @@ def _with_examples(proposal: Proposal, support: Support) -> LabelArray:
     return out
 
 
-def _write(args: argparse.Namespace, labels: LabelArray, volume: Volume, support: Support) -> None:
-    from napari_medmeta.io import write_labels
+def _write(args: argparse.Namespace, labels: LabelArray, volume: Volume, names: Mapping[int, str]) -> None:
+    from napari_medmeta.core.measurements import MeasurementTable
+    from napari_medmeta.io import save_labels, write_measurements
 
-    names = {s: f"structure {s}" for s in support.structures if s <= MAX_STRUCTURES}
-    write_labels(args.output, labels, volume.geometry, names=names)
+    save_labels(args.output, labels, volume.geometry, names=names, source=_source(args), anonymous=args.anonymous)
+    if args.measurements is not None:
+        table = MeasurementTable(volume.array, volume.geometry, modality=volume.modality)
+        table.update(labels)
+        write_measurements(args.measurements, [(names[s], table.measurement(s)) for s in sorted(names)])
 
 
 def _report(

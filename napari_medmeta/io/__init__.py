@@ -7,22 +7,34 @@ from napari_medmeta.io.dicom import SeriesInfo, is_dicom_labels, list_series
 from napari_medmeta.io.dicom.segmentation import require_segmentable, write_segmentation
 from napari_medmeta.io.measurements import MEASUREMENT_SUFFIXES, require_measurement_path, write_measurements
 from napari_medmeta.io.reading import can_read, read_labels, read_named_labels, read_volume
+from napari_medmeta.io.saving import (
+    RESULT_SUFFIXES,
+    ScanSource,
+    is_dicom_source,
+    require_savable,
+    save_labels,
+)
 from napari_medmeta.io.writing import write_image, write_labels
 
 __all__ = [
     "MEASUREMENT_SUFFIXES",
+    "RESULT_SUFFIXES",
     "WRITABLE_SUFFIXES",
     "NamedLabels",
+    "ScanSource",
     "SeriesInfo",
     "can_read",
     "describe",
     "is_dicom_labels",
+    "is_dicom_source",
     "list_series",
     "read_labels",
     "read_named_labels",
     "read_volume",
     "require_measurement_path",
+    "require_savable",
     "require_segmentable",
+    "save_labels",
     "write_image",
     "write_labels",
     "write_measurements",

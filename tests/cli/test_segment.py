@@ -9,15 +9,18 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
 import SimpleITK as sitk
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
 from napari_medmeta import cli
 from napari_medmeta.bench.methods.interpolation import SignedDistance
 from napari_medmeta.cli import segment
 from napari_medmeta.core import Box, CancelToken, Geometry, LabelArray, Progress, Proposal, Support, Volume, silent
 from napari_medmeta.core.phantoms import Phantom, simple_blobs
-from napari_medmeta.io import read_labels, write_image, write_labels
+from napari_medmeta.io import read_labels, read_named_labels, read_volume, write_image, write_labels
 
 PAINTED = (6, 12, 18)
 
@@ -356,3 +359,108 @@ def test_a_label_value_out_of_range_is_a_usage_error(files, capsys):
         run(*files, "--unlabelled", "300")
     assert stop.value.code == 2
     assert "300" in capsys.readouterr().err
+
+
+def test_measurements_are_those_of_what_was_written(engine, files, phantom, tmp_path):
+    table = tmp_path / "table.json"
+    assert run(*files, "--measurements", str(table), "--names", "1=Liver") == 0
+    labels, geometry = read_labels(files[2])
+    rows = {row["structure"]: row for row in json.loads(table.read_text(encoding="utf-8"))["structures"]}
+    assert rows["Liver"]["voxels"] == np.count_nonzero(labels == 1)
+    assert rows["structure 2"]["volume_ml"] == pytest.approx(
+        np.count_nonzero(labels == 2) * geometry.voxel_volume_ml, abs=1e-4
+    )
+    assert rows["Liver"]["mean"] == pytest.approx(phantom.volume.array[labels == 1].mean(), abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (("--measurements", "table.xlsx"), ".csv or .json"),
+        (("--measurements", "no/such/folder/table.csv"), "no folder"),
+    ],
+)
+def test_a_table_that_cannot_be_written_is_refused_at_once(engine, files, capsys, more, words):
+    assert run(*files, *more) == 2
+    assert words in capsys.readouterr().err
+    assert not engine.supports
+
+
+@pytest.mark.parametrize("text", ["Liver", "0=Liver", "x=Liver", "1=", "300=Liver"])
+def test_names_that_name_nothing_are_refused(engine, files, capsys, text):
+    with pytest.raises(SystemExit):
+        run(*files, "--names", text)
+    assert "write 1=Liver,2=Spleen" in capsys.readouterr().err
+
+
+def test_a_dicom_segmentation_of_a_nifti_scan_is_refused_at_once(engine, files, capsys, tmp_path):
+    assert run(files[0], files[1], tmp_path / "seg.dcm") == 2
+    assert "did not come from one" in capsys.readouterr().err
+    assert not engine.supports
+
+
+@pytest.fixture
+def series(tmp_path: Path, phantom: Phantom) -> Path:
+    """The phantom as a DICOM series."""
+    folder = tmp_path / "series"
+    folder.mkdir()
+    geometry = phantom.volume.geometry
+    for index, plane in enumerate(phantom.volume.array):
+        write_dicom_slice(folder / f"{index:02}.dcm", plane.astype(np.int16), geometry, index)
+    return folder
+
+
+def write_dicom_slice(path: Path, pixels: np.ndarray, geometry: Geometry, index: int, **more: str) -> None:
+    data = Dataset()
+    data.SOPClassUID, data.SOPInstanceUID = CTImageStorage, f"1.2.3.4.{index + 1}"
+    data.StudyInstanceUID, data.SeriesInstanceUID, data.FrameOfReferenceUID = "1.2.3", "1.2.3.4", "1.2.3.9"
+    data.Modality, data.SeriesDescription = "CT", "thin soft"
+    data.PatientName, data.PatientID, data.StudyDate = "Doe^Jane", "PAT0815", "20010203"
+    data.ImagePositionPatient = [round(float(v), 4) for v in geometry.to_world((index, 0, 0))]
+    data.ImageOrientationPatient = [*geometry.direction[:, 2], *geometry.direction[:, 1]]
+    data.PixelSpacing = [geometry.spacing_mm[1], geometry.spacing_mm[2]]
+    data.SliceThickness = geometry.spacing_mm[0]
+    data.RescaleSlope, data.RescaleIntercept = 1, 0
+    data.Rows, data.Columns = pixels.shape
+    data.SamplesPerPixel, data.PhotometricInterpretation = 1, "MONOCHROME2"
+    data.BitsAllocated = data.BitsStored = 16
+    data.HighBit, data.PixelRepresentation = 15, 1
+    data.PixelData = pixels.tobytes()
+    for key, value in more.items():
+        setattr(data, key, value)
+    data.file_meta = FileMetaDataset()
+    data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    data.file_meta.MediaStorageSOPClassUID = data.SOPClassUID
+    data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID
+    data.save_as(path, enforce_file_format=True)
+
+
+def test_a_series_gets_a_dicom_segmentation_that_is_read_back(engine, files, series, painted, tmp_path):
+    geometry = read_volume(series).geometry
+    examples = write_labels(tmp_path / "on_series.nrrd", painted, geometry, names={1: "Liver", 2: "Spleen"})
+    output = tmp_path / "seg.dcm"
+    assert run(series, examples, output, "--names", "2=Kidney left") == 0
+    found = read_named_labels(output, like=geometry, source=series)
+    assert dict(found.names) == {1: "Liver", 2: "Kidney left"}
+    assert np.array_equal(found.labels[6], painted[6])
+    assert pydicom.dcmread(output).PatientID == "PAT0815"
+    # And what was written can be the examples of a next run.
+    assert run(series, output, tmp_path / "again.nii.gz") == 0
+
+
+def test_an_anonymous_segmentation_holds_nothing_of_the_patient(engine, series, painted, tmp_path):
+    examples = write_labels(tmp_path / "on_series.nii.gz", painted, read_volume(series).geometry)
+    output = tmp_path / "seg.dcm"
+    assert run(series, examples, output, "--anonymous", "--quiet") == 0
+    assert not [word for word in (b"Doe", b"PAT0815", b"20010203") if word in output.read_bytes()]
+
+
+def test_a_series_without_what_a_reference_needs_is_refused_before_the_work(engine, series, painted, tmp_path, capsys):
+    examples = write_labels(tmp_path / "on_series.nii.gz", painted, read_volume(series).geometry)
+    for file in series.iterdir():
+        data = pydicom.dcmread(file)
+        del data.FrameOfReferenceUID
+        data.save_as(file)
+    assert run(series, examples, tmp_path / "seg.dcm") == 2
+    assert "does not say in which coordinate system" in capsys.readouterr().err
+    assert not engine.supports
