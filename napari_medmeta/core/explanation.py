@@ -34,7 +34,7 @@ class ExampleShare:
     weight
         Its share in [0, 1]; the shares of one explanation sum to at most 1.
     voxels
-        Its voxels that counted most, heaviest first; the first is the one to go to.
+        Its voxels that counted most, heaviest first, at least one; the first is the one to go to.
     """
 
     ref: SliceRef

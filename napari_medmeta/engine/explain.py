@@ -281,15 +281,13 @@ class _Question:
         wanted = [p for p in self._task.painted if not chosen or bool((p.classes == chosen).any())]
         nearest: dict[SliceRef, float] = {}
         for axis in {p.axis for p in wanted}:
-            places = [p.index for p in wanted if p.axis == axis]
+            places = sorted(p.index for p in wanted if p.axis == axis)
             here = self._place[axis]
-            around = {
-                max((i for i in places if i <= here), default=None),
-                min((i for i in places if i >= here), default=None),
-            }
-            for index in around - {None}:
-                gap = abs((index or 0) - here) * self._task.spacing_mm[axis]
-                nearest[self._ref(axis, index or 0)] = 1.0 / (0.5 + gap)
+            below = [i for i in places if i <= here]
+            above = [i for i in places if i >= here]
+            for index in {*below[-1:], *above[:1]}:
+                gap = abs(index - here) * self._task.spacing_mm[axis]
+                nearest[self._ref(axis, index)] = 1.0 / (0.5 + gap)
         total = sum(nearest.values())
         return {ref: value / total for ref, value in nearest.items()}
 
@@ -316,8 +314,11 @@ class _Question:
             if found is not None:
                 voxels[found] = voxels.get(found, 0.0) + float(value)
         if not voxels:
+            # Named by its contour alone.
             found = _nearest(example, self._voxel, label)
-            voxels = {found: weight} if found is not None else {}
+            if found is None:
+                return None
+            voxels = {found: weight}
         heaviest = sorted(voxels.items(), key=lambda pair: -pair[1])
         return ExampleShare(example.ref, weight, tuple(ExampleVoxel(v, w) for v, w in heaviest))
 

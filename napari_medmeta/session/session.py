@@ -310,6 +310,10 @@ class Session:
         record = self._state.records.get(ref)
         return record.weight if record is not None else None
 
+    def reweighed(self) -> dict[SliceRef, float]:
+        """Return the weight of every slice that does not count fully as an example."""
+        return {ref: r.weight for ref, r in self._state.records.items() if r.weight != 1.0}
+
     def import_labels(
         self, labels: npt.NDArray[Any], *, axis: int, slices: Iterable[int] = (), unlabelled: int = UNLABELLED
     ) -> Change:
