@@ -15,9 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_medmeta.bench.interactive_store import Action, SessionRun
+from napari_medmeta.bench.results import OURS
 
 __all__ = [
     "GOALS",
+    "SUGGESTION",
     "Sessions",
     "accepted_share",
     "dice_after_looks",
@@ -28,32 +30,51 @@ __all__ = [
 ]
 
 GOALS = (0.85, 0.90, 0.95)
-SUGGESTION = "suggestion"
+SUGGESTION, EQUAL = "suggestion", "equal"
 
 
 class Sessions:
     """Sessions by method, policy and case.
 
-    Only cases that every method was judged on with a policy count for that policy.
+    Only cases that every method was judged on with each of its policies count.
     """
 
     def __init__(self, sessions: Iterable[SessionRun], *, order: Sequence[str] = ()) -> None:
-        every = sorted(sessions, key=lambda s: s.key)
-        found = dict.fromkeys(s.key.method for s in every)
-        self.methods = (*(m for m in order if m in found), *(m for m in found if m not in order))
-        self.order = tuple(order) or self.methods
-        policies = sorted({s.key.policy for s in every})
-        self.policies = (*(p for p in policies if p == SUGGESTION), *(p for p in policies if p != SUGGESTION))
-        self._by: dict[tuple[str, str], dict[str, SessionRun]] = defaultdict(dict)
-        for session in every:
-            self._by[session.key.method, session.key.policy][session.key.case] = session
+        by: dict[tuple[str, str], dict[str, SessionRun]] = defaultdict(dict)
+        for session in sorted(sessions, key=lambda s: s.key):
+            by[session.key.method, session.key.policy][session.key.case] = session
+        methods = [method for method, _ in by]
+        self.order = tuple(order) or tuple(dict.fromkeys(methods))
+        self.pairs = tuple(sorted(by, key=self._rank))
+        self._by = by
+        self._cases = sorted(set.intersection(*map(set, by.values()))) if by else []
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """Methods in the order they were asked for."""
+        return tuple(dict.fromkeys(method for method, _ in self.pairs))
+
+    @property
+    def count(self) -> int:
+        """How many cases count."""
+        return len(self._cases)
+
+    @property
+    def shown(self) -> tuple[tuple[str, str], ...]:
+        """Return the methods and policies to compare: ours as it is used, everyone with the policy all can have."""
+        policies = [p for _, p in self.pairs]
+        common = EQUAL if EQUAL in policies else policies[0]
+        return tuple(p for p in self.pairs if p[1] == common or p == (OURS, SUGGESTION))
 
     def of(self, method: str, policy: str) -> list[SessionRun]:
         """Return the sessions that count, by case; empty when the method was not judged with the policy."""
-        known = self._by.get((method, policy), {})
-        others = [set(cases) for (_, p), cases in self._by.items() if p == policy]
-        common = set.intersection(*others) if others else set()
-        return [known[case] for case in sorted(common & set(known))]
+        known = self._by.get((method, policy))
+        return [known[case] for case in self._cases] if known else []
+
+    def _rank(self, pair: tuple[str, str]) -> tuple[int, str, bool, str]:
+        method, policy = pair
+        place = self.order.index(method) if method in self.order else len(self.order)
+        return place, method, policy != SUGGESTION, policy
 
 
 def seconds_of(session: SessionRun) -> list[float]:

@@ -35,15 +35,15 @@ def write_runs(path: Path, runs: Iterable[Run], cases: Mapping[str, Case]) -> Pa
     return _write(path, _RUN_COLUMNS, rows)
 
 
-def write_sessions(path: Path, sessions: Iterable[SessionRun]) -> Path:
+def write_sessions(path: Path, sessions: Iterable[SessionRun], cases: Mapping[str, Case]) -> Path:
     """Write one row for each round; a session that failed at once gets one row."""
-    return _write(path, _SESSION_COLUMNS, (row for session in sessions for row in _session_rows(session)))
+    return _write(path, _SESSION_COLUMNS, (row for s in sessions for row in _session_rows(s, cases.get(s.key.case))))
 
 
 def _run_rows(run: Run, case: Case | None) -> list[list[object]]:
     key = run.key
     names = dict(case.structure_names) if case else {}
-    known = [key.case, source_of(key.case), key.case in DEVELOPMENT_CASES, key.method, key.version]
+    known = [*_about(key.case, case), key.method, key.version]
     known += [key.k, key.placement, key.painting, key.seed, run.axis, " ".join(map(str, run.painted))]
     usage = [getattr(run, name) for name in _USAGE]
     return [
@@ -52,9 +52,9 @@ def _run_rows(run: Run, case: Case | None) -> list[list[object]]:
     ] or [[*known, *[""] * (2 + len(_SCORES)), *usage, run.failure]]
 
 
-def _session_rows(session: SessionRun) -> list[list[object]]:
+def _session_rows(session: SessionRun, case: Case | None) -> list[list[object]]:
     key = session.key
-    known = [key.case, source_of(key.case), key.case in DEVELOPMENT_CASES, key.method, key.version]
+    known = [*_about(key.case, case), key.method, key.version]
     known += [key.policy, key.seed, session.axis]
     passed = accumulate(r.human_seconds + r.machine_seconds for r in session.rounds)
     rows: list[list[object]] = [
@@ -67,6 +67,10 @@ def _session_rows(session: SessionRun) -> list[list[object]]:
         for r, so_far in zip(session.rounds, passed, strict=True)
     ]
     return rows or [[*known, *[""] * (len(_SESSION_COLUMNS) - len(known) - 1), session.failure]]
+
+
+def _about(name: str, case: Case | None) -> list[object]:
+    return [name, case.source if case else source_of(name), name in DEVELOPMENT_CASES]
 
 
 def _write(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Path:

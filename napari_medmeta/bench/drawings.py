@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from napari_medmeta.bench.attention import Sessions, dice_after_looks, dice_after_seconds, seconds_of
 from napari_medmeta.bench.document import Picture
@@ -35,36 +36,34 @@ def over_painted(results: Results) -> Picture | None:
     return Picture(f"benchmark-slices-{results.placement}", svg, caption)
 
 
-def over_looks(sessions: Sessions, policy: str) -> Picture:
+def over_looks(sessions: Sessions) -> Picture:
     """Draw the Dice of the whole scan over the slices looked at."""
-    longest = max(len(s.rounds) for m in sessions.methods for s in sessions.of(m, policy))
-    count = max(longest, 2)
+    every = {pair: sessions.of(*pair) for pair in sessions.shown}
+    count = max(2, *(len(s.rounds) for found in every.values() for s in found))
     x = np.arange(1, count + 1)
     lines = [
-        _line(sessions, m, x, np.array([dice_after_looks(s, count) for s in found]), name=m)
-        for m in sessions.methods
-        if (found := sessions.of(m, policy))
+        _line(sessions, pair, x, np.array([dice_after_looks(s, count) for s in found])) for pair, found in every.items()
     ]
-    caption = f"Mean Dice of the whole scan over the slices looked at, one a round (policy: {policy})"
-    return Picture(f"benchmark-looks-{policy}", curves(lines, x="slices looked at", y=DICE), caption)
+    caption = "Mean Dice of the whole scan over the slices looked at, one a round"
+    return Picture("benchmark-looks", curves(lines, x="slices looked at", y=DICE), caption)
 
 
-def over_seconds(sessions: Sessions, policy: str) -> Picture:
+def over_seconds(sessions: Sessions) -> Picture:
     """Draw the Dice of the whole scan over seconds of attention."""
-    every = {m: found for m in sessions.methods if (found := sessions.of(m, policy))}
+    every = {pair: sessions.of(*pair) for pair in sessions.shown}
     totals = [seconds_of(s)[-1] for found in every.values() for s in found if s.rounds]
     times = np.linspace(0, float(np.percentile(totals or [1.0], SHOWN_SHARE)), TIME_STEPS)
     lines = [
-        _line(sessions, m, times, np.array([dice_after_seconds(s, times) for s in found]), name=m, steps=True)
-        for m, found in every.items()
+        _line(sessions, pair, times, np.array([dice_after_seconds(s, times) for s in found]), steps=True)
+        for pair, found in every.items()
     ]
-    caption = f"Mean Dice of the whole scan over seconds of attention, human and machine together (policy: {policy})"
-    return Picture(f"benchmark-seconds-{policy}", curves(lines, x="seconds of attention", y=DICE), caption)
+    caption = "Mean Dice of the whole scan over seconds of attention, human and machine together"
+    return Picture("benchmark-seconds", curves(lines, x="seconds of attention", y=DICE), caption)
 
 
 def policies(sessions: Sessions) -> Picture | None:
     """Draw our Dice over the slices looked at, one curve a policy; None when there is only one."""
-    every = {p: found for p in sessions.policies if (found := sessions.of(OURS, p))}
+    every = {policy: sessions.of(m, policy) for m, policy in sessions.pairs if m == OURS}
     if len(every) < 2:
         return None
     count = max(2, *(len(s.rounds) for found in every.values() for s in found))
@@ -105,17 +104,17 @@ def _painted(results: Results, method: str) -> Line | None:
 
 def _line(
     sessions: Sessions,
-    method: str,
-    x: np.ndarray,
-    dice: np.ndarray,
+    pair: tuple[str, str],
+    x: npt.NDArray[np.number],
+    dice: npt.NDArray[np.float64],
     *,
-    name: str,
     steps: bool = False,
 ) -> Line:
-    strong = method == OURS
+    method, policy = pair
+    strong = method == OURS and pair == next(p for p in sessions.shown if p[0] == OURS)
     band = [Interval.of(column) for column in dice.T.tolist()] if strong else []
     return Line(
-        name,
+        f"{method}, {policy}",
         tuple(x.tolist()),
         tuple(dice.mean(axis=0).tolist()),
         tuple(i.low for i in band),

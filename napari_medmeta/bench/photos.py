@@ -31,6 +31,10 @@ HEIGHT, WIDTH = 280, 360
 MARGIN = 0.25
 """What is shown around the structures, as a share of their own width: enough to find one's way."""
 PERCENTILES = (1.0, 99.0)
+NEAR = 10
+"""Voxels around the structures whose greys must be told apart: air and bone far away may be black and white."""
+FLIPPED = ("S", "A", "R")
+"""Axes that grow this way are turned: the head and the patient's front at the top, their right on the left."""
 COLOURS = ("#ff5a5f", "#3ec7ff", "#ffd23f", "#7bd88f", "#c792ea", "#ff9f43", "#54e0c7", "#f78fb3")
 FILL = 0.25
 OUTLINE = 2
@@ -66,13 +70,13 @@ def photo(volume: Volume, task: Task, labels: LabelArray, *, index: int) -> byte
     geometry = volume.geometry
     rows, columns = (a for a in range(3) if a != task.axis)
     window = _window(task.truth, labels, axis=task.axis)
-    # Most scans lie with slices from the feet up: the head belongs at the top of the picture.
-    step = -1 if geometry.axis_codes[rows] == "S" else 1
+    flips = tuple(slice(None, None, -1 if geometry.axis_codes[a] in FLIPPED else 1) for a in (rows, columns))
     plane, truth, proposal = (
-        np.take(a, index, axis=task.axis)[window][::step] for a in (volume.array, task.truth, labels)
+        np.take(a, index, axis=task.axis)[window][flips] for a in (volume.array, task.truth, labels)
     )
     size = _size(plane.shape, (geometry.spacing_mm[rows], geometry.spacing_mm[columns]))
-    grey = np.asarray(_grey(plane).resize(size, Image.Resampling.BICUBIC).convert("RGB"))
+    grey = _grey(plane, near=ndimage.binary_dilation((truth > 0) | (proposal > 0), iterations=NEAR))
+    grey = np.asarray(Image.fromarray(grey).resize(size, Image.Resampling.BICUBIC).convert("RGB"))
     larger = (np.asarray(Image.fromarray(m).resize(size, Image.Resampling.NEAREST)) for m in (truth, proposal))
     return _png([grey, *(_coloured(grey, found, task.structures) for found in larger)])
 
@@ -84,7 +88,8 @@ def _photo_of(run: Run, setting: Setting) -> Photo:
     task = make_task(
         loaded.truth, loaded.volume.geometry, k=key.k, placement=placement, seed=key.seed, case_id=key.case
     )
-    (method,) = build_methods((key.method,), device=setting.plan.device, seed=key.seed)
+    plan = setting.plan
+    (method,) = build_methods((key.method,), device=plan.device, seed=key.seed, weights=plan.weights)
     labels = method.segment(loaded.volume, task.support)
     index = worst_slice(labels, task)
     here = np.arange(len(task.scored)) == index
@@ -112,10 +117,10 @@ def _window(truth: LabelArray, labels: LabelArray, *, axis: int) -> tuple[slice,
     return out[0], out[1]
 
 
-def _grey(plane: npt.NDArray[np.number]) -> Image.Image:
-    low, high = np.percentile(plane, PERCENTILES)
+def _grey(plane: npt.NDArray[np.number], *, near: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
+    low, high = np.percentile(plane[near] if near.any() else plane, PERCENTILES)
     grey = np.clip((plane.astype(np.float32) - low) / max(float(high - low), 1e-6), 0.0, 1.0) * 255
-    return Image.fromarray(grey.astype(np.uint8))
+    return np.asarray(grey.astype(np.uint8))
 
 
 def _size(shape: Sequence[int], pixel_mm: tuple[float, float]) -> tuple[int, int]:

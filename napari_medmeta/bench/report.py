@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
+from napari_medmeta.bench.by_hand import seconds_for_case
 from napari_medmeta.bench.csvs import write_runs, write_sessions
 from napari_medmeta.bench.html import write_html
 from napari_medmeta.bench.interactive_store import SessionRun
@@ -13,6 +15,7 @@ from napari_medmeta.bench.photos import photos
 from napari_medmeta.bench.sections import compose, main_results
 from napari_medmeta.bench.setting import Setting
 from napari_medmeta.bench.store import Run
+from napari_medmeta.core import MedmetaError
 from napari_medmeta.core.jobs import Progress, silent
 
 __all__ = ["Setting", "write_report"]
@@ -42,15 +45,24 @@ def write_report(
         Whether to show our worst cases. Their proposals are made again, which takes as long as they took before.
     """
     runs, sessions = sorted(runs, key=lambda r: r.key), sorted(sessions, key=lambda s: s.key)
-    results = main_results(runs, order=setting.plan.methods)
+    results = main_results(runs, setting)
     worst = results.worst(results.middle, count=WORST) if pictures and results is not None else ()
     shown = tuple(photos(worst, setting, progress=progress)) if worst else ()
-    document = compose(runs, sessions, setting, photos=shown)
+    document = compose(runs, sessions, setting, photos=shown, by_hand=_by_hand(sessions, setting))
     files = [
         write_html(out / "report.html", document, title="napari-medmeta benchmark"),
         write_markdown(page or out / "report.md", document),
         write_runs(out / "runs.csv", runs, setting.case_by_id),
     ]
     if sessions:
-        files.append(write_sessions(out / "sessions.csv", sessions))
+        files.append(write_sessions(out / "sessions.csv", sessions, setting.case_by_id))
     return tuple(files)
+
+
+def _by_hand(sessions: Sequence[SessionRun], setting: Setting) -> dict[str, float]:
+    found = {}
+    for name in sorted({s.key.case for s in sessions} & set(setting.case_by_id)):
+        # Files may have moved since the sessions were run; their own figures stand without this one.
+        with suppress(MedmetaError):
+            found[name] = seconds_for_case(setting.case_by_id[name])
+    return found

@@ -62,10 +62,13 @@ class Results:
     """Runs of one setting, by method, k and case.
 
     Only cases that every method was judged on count, so that all means are over the same cases. A failed
-    run counts with Dice 0. ``order`` is that of the methods in tables.
+    run counts with Dice 0. ``order`` is that of the methods in tables; ``source`` tells a case's collection.
     """
 
-    def __init__(self, runs: Iterable[Run], *, order: Sequence[str] = ()) -> None:
+    def __init__(
+        self, runs: Iterable[Run], *, order: Sequence[str] = (), source: Callable[[str], str] = source_of
+    ) -> None:
+        self._source = source
         every = sorted(runs, key=lambda r: r.key)
         found = dict.fromkeys(r.key.method for r in every)
         self.methods = (*(m for m in order if m in found), *(m for m in found if m not in order))
@@ -95,7 +98,7 @@ class Results:
 
     def sources(self, k: int) -> tuple[str, ...]:
         """Return the collections of the cases, ascending."""
-        return tuple(sorted({source_of(c) for c in self._cases[k]}))
+        return tuple(sorted({self._source(c) for c in self._cases[k]}))
 
     def has(self, method: str, k: int) -> bool:
         """Tell whether a method was judged with ``k`` examples."""
@@ -113,7 +116,7 @@ class Results:
         """Return the mean Dice of each case, in the order of `cases`; nothing when not judged with ``k``."""
         if not self.has(method, k):
             return []
-        chosen = (c for c in self.cases(k, group=group) if source is None or source_of(c) == source)
+        chosen = (c for c in self.cases(k, group=group) if source is None or self._source(c) == source)
         return [self._dice(method, k, c) for c in chosen]
 
     def mean(self, method: str, k: int, of: Callable[[Run], float | None]) -> float | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
 
 from napari_medmeta.bench import drawings, tables
 from napari_medmeta.bench.attention import Sessions
@@ -30,7 +32,12 @@ MEAN = "The mean over a scan's structures, then over the scans; brackets hold 95
 
 
 def compose(
-    runs: Sequence[Run], sessions: Sequence[SessionRun], setting: Setting, *, photos: Sequence[Block] = ()
+    runs: Sequence[Run],
+    sessions: Sequence[SessionRun],
+    setting: Setting,
+    *,
+    photos: Sequence[Block] = (),
+    by_hand: Mapping[str, float] | None = None,
 ) -> Document:
     """Put the whole report together.
 
@@ -38,20 +45,22 @@ def compose(
     ----------
     photos
         Pictures of the worst cases, for the page that is not published.
+    by_hand
+        Seconds that each case of a session would take to paint by hand.
     """
     order = setting.plan.methods
-    results = main_results(runs, order=order)
+    results = main_results(runs, setting)
     found = Sessions(sessions, order=order) if sessions else None
     sections = [
         *_groups(results),
-        *_other_placements(runs, order),
+        *_other_placements(runs, setting),
         *_parts(results),
         *_comparison(results),
         *_breakdown(results, setting),
-        *_interactive(found),
+        *_interactive(found, by_hand or {}),
         *_noise(runs, results, order),
-        *_variants(runs),
-        *_slow(runs, order),
+        *_variants(runs, setting),
+        *_slow(runs, setting),
         *_cases(results),
         _section(f"The {len(photos)} worst cases of {OURS}", *photos, detail=True) if photos else None,
         _section("Left out or failed", _bullets(left_out(setting, runs, sessions))),
@@ -60,12 +69,16 @@ def compose(
     return Document(_summary(results, found), tuple(s for s in sections if s))
 
 
-def main_results(runs: Sequence[Run], *, order: Sequence[str] = ()) -> Results | None:
+def main_results(runs: Sequence[Run], setting: Setting) -> Results | None:
     """Return the runs of the main table: exact painting, the first placement, no variant, no method of few cases."""
     placed = by_placement(r for r in runs if not is_variant(r.key.method))
     first = next(iter(placed.values()), [])
     kept, _ = split_by_coverage(first)
-    results = Results(kept, order=order)
+    return _results(kept, setting)
+
+
+def _results(runs: Sequence[Run], setting: Setting) -> Results | None:
+    results = Results(runs, order=setting.plan.methods, source=setting.source)
     return results if any(results.cases(k) for k in results.ks) else None
 
 
@@ -75,7 +88,7 @@ def _summary(results: Results | None, sessions: Sessions | None) -> tuple[Sectio
         blocks = [Text(f"{MEAN} Bold is the best."), tables.means(results), *blocks]
         blocks.append(_drawn(lambda: drawings.over_painted(results)))
     if sessions is not None:
-        blocks.append(_drawn(lambda: drawings.over_seconds(sessions, sessions.policies[0])))
+        blocks.append(_drawn(lambda: drawings.over_seconds(sessions)))
     section = _section("Mean Dice on the slices that were not painted", *blocks)
     return (section,) if section else ()
 
@@ -91,11 +104,11 @@ def _groups(results: Results | None) -> list[Section | None]:
     ]
 
 
-def _other_placements(runs: Sequence[Run], order: Sequence[str]) -> list[Section | None]:
+def _other_placements(runs: Sequence[Run], setting: Setting) -> list[Section | None]:
     placed = by_placement(r for r in runs if not is_variant(r.key.method))
     sections = []
     for placement in list(placed)[1:]:
-        results = main_results(placed[placement], order=order)
+        results = main_results(placed[placement], setting)
         if results is not None:
             picture = drawings.over_painted(results) if can_draw() else None
             sections.append(_section(f"With {placement} placement of painted slices", tables.means(results), picture))
@@ -164,27 +177,27 @@ def _breakdown(results: Results | None, setting: Setting) -> list[Section | None
     ]
 
 
-def _interactive(sessions: Sessions | None) -> list[Section | None]:
+def _interactive(sessions: Sessions | None, by_hand: Mapping[str, float]) -> list[Section | None]:
     if sessions is None:
         return []
-    first = sessions.policies[0]
     intro = (
-        "A goal is reached when every structure of the scan has it. Medians are over all scans, where never counts as "
-        "later than anything; a dash means that half of the scans or more never got there."
+        f"A simulated radiologist paints one slice, then looks at one more each round, on {sessions.count} scans; who "
+        "chooses the slice stands beside the method. A goal is reached when every structure of the scan has it. "
+        "Medians are over all scans, where never counts as later than anything; a dash means that half of the scans "
+        "or more never got there."
     )
+    words = [intro]
+    if by_hand:
+        words.append(f"Painting every slice by hand would take {np.median(list(by_hand.values())):.0f} s (median).")
     return [
         _section(
-            f"Interactive: one slice a round, policy {first}",
-            Text(intro),
-            goals(sessions, first),
-            progress(sessions, first),
-            _drawn(lambda: drawings.over_looks(sessions, first)),
+            "Interactive: one slice a round",
+            Text(" ".join(words)),
+            goals(sessions, by_hand),
+            progress(sessions),
+            _drawn(lambda: drawings.over_looks(sessions)),
             _drawn(lambda: drawings.policies(sessions)),
-        ),
-        *(
-            _section(f"Interactive, policy {policy}", goals(sessions, policy), progress(sessions, policy))
-            for policy in sessions.policies[1:]
-        ),
+        )
     ]
 
 
@@ -198,9 +211,9 @@ def _noise(runs: Sequence[Run], results: Results | None, order: Sequence[str]) -
     return [_section(f"Painting that errs, k={results.middle}", Text(text), tables.paintings(dice, order=order))]
 
 
-def _variants(runs: Sequence[Run]) -> list[Section | None]:
+def _variants(runs: Sequence[Run], setting: Setting) -> list[Section | None]:
     names = {r.key.method for r in runs if is_variant(r.key.method)}
-    results = _subset(runs, keep=lambda method: method in names or method == OURS) if names else None
+    results = _subset(runs, setting, keep=lambda method: method in names or method == OURS) if names else None
     if results is None:
         return []
     text = (
@@ -210,21 +223,19 @@ def _variants(runs: Sequence[Run]) -> list[Section | None]:
     return [_section(f"Parts of {OURS}", Text(text), tables.means(results, oracle=False))]
 
 
-def _slow(runs: Sequence[Run], order: Sequence[str]) -> list[Section | None]:
+def _slow(runs: Sequence[Run], setting: Setting) -> list[Section | None]:
     placed = by_placement(r for r in runs if not is_variant(r.key.method))
     first = next(iter(placed.values()), [])
     _, slow = split_by_coverage(first)
-    results = _subset(first, keep=lambda method: True, order=order) if slow else None
+    results = _results(first, setting) if slow else None
     if results is None:
         return []
     text = f"These methods ran on some of the cases only: {', '.join(slow)}. All methods on those cases:"
     return [_section("Slow methods", Text(text), tables.means(results))]
 
 
-def _subset(runs: Sequence[Run], *, keep: Callable[[str], bool], order: Sequence[str] = ()) -> Results | None:
-    first = next(iter(by_placement(r for r in runs if keep(r.key.method)).values()), [])
-    results = Results(first, order=order)
-    return results if any(results.cases(k) for k in results.ks) else None
+def _subset(runs: Sequence[Run], setting: Setting, *, keep: Callable[[str], bool]) -> Results | None:
+    return _results(next(iter(by_placement(r for r in runs if keep(r.key.method)).values()), []), setting)
 
 
 def _cases(results: Results | None) -> list[Section | None]:

@@ -7,15 +7,16 @@ import platform
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import psutil
 
 from napari_medmeta import __version__
-from napari_medmeta.bench.cases import Case
+from napari_medmeta.bench.cases import Case, source_of
 from napari_medmeta.bench.interactive_store import SessionRun
-from napari_medmeta.bench.run import Plan, Skipped
+from napari_medmeta.bench.plan import Plan, Skipped
 from napari_medmeta.bench.store import Run
 
 __all__ = ["Setting", "left_out", "made_by", "without_folders"]
@@ -49,16 +50,21 @@ class Setting:
     missing: Mapping[str, str] = field(default_factory=dict)
     wall_seconds: float | None = None
 
-    @property
+    @cached_property
     def case_by_id(self) -> dict[str, Case]:
         """The cases by id."""
         return {c.id: c for c in self.plan.cases}
+
+    def source(self, case: str) -> str:
+        """Return the collection of a case."""
+        known = self.case_by_id.get(case)
+        return known.source if known else source_of(case)
 
     def structure_name(self, case: str, structure: int) -> str:
         """Return what the manifest calls a structure of a case, or the collection and the label value."""
         known = self.case_by_id.get(case)
         name = dict(known.structure_names).get(structure, "") if known else ""
-        return name.strip("? ") or f"{known.source if known else case} label {structure}"
+        return name.strip("? ") or f"{self.source(case)} label {structure}"
 
 
 def made_by(setting: Setting, runs: Iterable[Run], sessions: Iterable[SessionRun]) -> tuple[str, ...]:

@@ -14,11 +14,13 @@ from napari_medmeta.bench.attention import (
 from napari_medmeta.bench.interactive_store import Action, Round, SessionKey, SessionRun
 
 
-def session(*dice: dict[int, float], case: str = "a_1", method: str = "medmeta", accepted: int = 0) -> SessionRun:
+def session(
+    *dice: dict[int, float], case: str = "a_1", method: str = "medmeta", accepted: int = 0, policy: str = "suggestion"
+) -> SessionRun:
     """A session of 10 human seconds and 1 machine second a round; the last ``accepted`` rounds are accepted."""
     actions = [Action.PAINTED, *([Action.CORRECTED] * (len(dice) - 1 - accepted)), *([Action.ACCEPTED] * accepted)]
     rounds = tuple(Round(i, i, actions[i], 1, d, 10.0, 1.0) for i, d in enumerate(dice))
-    return SessionRun(SessionKey(case, method, "suggestion", 0, "1"), 0, rounds)
+    return SessionRun(SessionKey(case, method, policy, 0, "1"), 0, rounds)
 
 
 def test_seconds_are_those_of_human_and_machine_together():
@@ -68,6 +70,7 @@ def test_the_share_accepted_leaves_out_the_slice_painted_at_the_start():
 
 def test_only_cases_that_every_method_was_judged_on_count():
     found = Sessions([session({1: 0.5}), session({1: 0.5}, case="b_1"), session({1: 0.4}, method="vote")])
+    assert found.count == 1
     assert [s.key.case for s in found.of("medmeta", "suggestion")] == ["a_1"]
     assert found.of("medmeta", "random") == []
 
@@ -75,3 +78,9 @@ def test_only_cases_that_every_method_was_judged_on_count():
 def test_methods_stand_in_the_order_they_were_asked_for():
     runs = [session({1: 0.5}), session({1: 0.4}, method="vote")]
     assert Sessions(runs, order=("vote", "medmeta")).methods == ("vote", "medmeta")
+
+
+def test_ours_is_compared_as_it_is_used_and_with_the_policy_that_all_can_have():
+    policies = [("medmeta", "suggestion"), ("medmeta", "equal"), ("medmeta", "random"), ("vote", "equal")]
+    found = Sessions([session({1: 0.5}, method=m, policy=p) for m, p in policies])
+    assert found.shown == (("medmeta", "suggestion"), ("medmeta", "equal"), ("vote", "equal"))
