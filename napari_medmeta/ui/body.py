@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFrame, QHBoxLayout, QScrollArea, QVBoxLayout, QWidget
 
+from napari_medmeta.session.words import plane_names
 from napari_medmeta.ui.boxes import Footer, HintLine, PaintBox, ProposalBox, SaveBox, ScanBox, WorkLine, heading
 from napari_medmeta.ui.controller import Controller
 from napari_medmeta.ui.key_help import shown_key
@@ -52,6 +53,7 @@ class PanelBody(QWidget):
         self.hint.set_text("Open a scan: drop a NIfTI, NRRD or MHA file or a DICOM folder onto the window.")
         self.proposal_box.set_open(False, False)
         self.proposal_box.set_history("", "")
+        self.scan_box.set_planes((), chosen=-1)
         self.footer.set_session("")
 
     def show_session(self, controller: Controller) -> None:
@@ -69,6 +71,7 @@ class PanelBody(QWidget):
         """Show what depends on the slice on screen."""
         self.show_hint(controller)
         self.strip.set_value(controller.strip())
+        self.scan_box.set_planes(plane_names(controller.session.geometry), chosen=controller.focus.axis)
         self.proposal_box.set_open(controller.is_proposed(controller.focus), controller.session.proposal is not None)
 
     def show_hint(self, controller: Controller) -> None:
@@ -111,12 +114,7 @@ class PanelBody(QWidget):
 
     def _name_keys(self) -> None:
         key = {act: shown_key(name) for act, name in self._keys.items()}
-        self.proposal_box.name_keys(
-            propose=key[Act.PROPOSE],
-            accept=key[Act.ACCEPT_SLICE],
-            confident=key[Act.ACCEPT_CONFIDENT],
-            reject=key[Act.REJECT_SLICE],
-            uncertainty=key[Act.UNCERTAINTY],
-        )
+        self.proposal_box.name_keys(key)
+        self.scan_box.name_keys(key)
         self.table.key_prefix = key[Act.STRUCTURE][:-1]
         self.paint_box.name_key(key[Act.CLICK_TOOL], complete=key[Act.MARK_COMPLETE])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from qtpy.QtCore import QSize, Qt, Signal
 from qtpy.QtWidgets import (
@@ -24,6 +24,7 @@ from qtpy.QtWidgets import (
 from superqt import QElidingLabel
 
 from napari_medmeta.session import PaintMode
+from napari_medmeta.ui.keys import Act
 from napari_medmeta.ui.windowing import Window
 
 __all__ = ["Footer", "HintLine", "PaintBox", "ProposalBox", "SaveBox", "ScanBox", "WorkLine", "button", "heading"]
@@ -34,6 +35,7 @@ class ScanBox(QWidget):
 
     scan_chosen = Signal(int)
     window_chosen = Signal(int)
+    plane_chosen = Signal(int)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -41,10 +43,30 @@ class ScanBox(QWidget):
         self._windows = _combo("Which grey values are shown", "Window")
         self._scans.activated.connect(self.scan_chosen)
         self._windows.activated.connect(self.window_chosen)
+        self._planes = _combo("Which plane is shown; your examples stay on every plane", "Plane")
+        self._planes.activated.connect(self.plane_chosen)
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self._scans, 3)
-        layout.addWidget(self._windows, 2)
+        for combo, stretch in ((self._scans, 3), (self._windows, 2), (self._planes, 2)):
+            layout.addWidget(combo, stretch)
+
+    def name_keys(self, keys: Mapping[Act, str]) -> None:
+        """Name the keys in the tooltips."""
+        self._windows.setToolTip(f"Which grey values are shown ({keys[Act.WINDOW]}: next)")
+        self._planes.setToolTip(f"Which plane is shown; your examples stay on every plane ({keys[Act.TURN]}: next)")
+
+    def set_planes(self, names: Sequence[str], *, chosen: int) -> None:
+        """Offer the planes of the scan's three axes."""
+        _fill(self._planes, [name.capitalize() for name in names], chosen)
+        self._planes.setEnabled(bool(names))
+
+    def choose_window(self, number: int) -> None:
+        """Show that window ``number`` is chosen, without saying so."""
+        self._windows.setCurrentIndex(number)
+
+    def chosen_window(self) -> int:
+        """Return the number of the chosen window."""
+        return int(self._windows.currentIndex())
 
     def set_scans(self, names: Sequence[str], *, chosen: int) -> None:
         """Offer ``names``; ``chosen`` is -1 when none is worked on."""
@@ -171,6 +193,8 @@ class ProposalBox(QWidget):
     confidence_changed = Signal(float)
     contour_changed = Signal(bool)
     uncertainty_changed = Signal(bool)
+    next_wanted = Signal()
+    previous_wanted = Signal()
     undo_wanted = Signal()
     redo_wanted = Signal()
 
@@ -204,6 +228,10 @@ class ProposalBox(QWidget):
         self._uncertainty = _check(
             "Uncertain places", "Colour what the proposal is not sure of", self.uncertainty_changed.emit
         )
+        self._next = button(
+            "Next best slice", "Go to the slice whose correction helps most, and say why", self.next_wanted.emit
+        )
+        self._previous = button("Back", "Go back to the slice you came from", self.previous_wanted.emit)
         self._undo = button("Undo", "", self.undo_wanted.emit)
         self._redo = button("Redo", "", self.redo_wanted.emit)
         self._lay_out()
@@ -213,6 +241,8 @@ class ProposalBox(QWidget):
         self._accept.setEnabled(on_slice)
         self._reject.setEnabled(on_slice)
         self._confident.setEnabled(anywhere)
+        self._next.setEnabled(anywhere)
+        self._previous.setEnabled(anywhere)
 
     def set_history(self, undo: str, redo: str) -> None:
         """Show what undo and redo would do; an empty text disables."""
@@ -236,13 +266,18 @@ class ProposalBox(QWidget):
         """Show whether uncertain places are coloured."""
         self._uncertainty.setChecked(on)
 
-    def name_keys(self, *, propose: str, accept: str, confident: str, reject: str, uncertainty: str) -> None:
+    def name_keys(self, keys: Mapping[Act, str]) -> None:
         """Show each button's key on it."""
-        self._propose.setText(f"Propose now ({propose})")
-        self._accept.setText(f"Accept slice ({accept})")
-        self._reject.setText(f"Reject ({reject})")
-        self._confident.setText(f"Accept all above ({confident})")
-        self._uncertainty.setText(f"Uncertain places ({uncertainty})")
+        for widget, act in (
+            (self._propose, Act.PROPOSE),
+            (self._accept, Act.ACCEPT_SLICE),
+            (self._reject, Act.REJECT_SLICE),
+            (self._next, Act.NEXT_SLICE),
+            (self._previous, Act.PREVIOUS_SLICE),
+            (self._confident, Act.ACCEPT_CONFIDENT),
+            (self._uncertainty, Act.UNCERTAINTY),
+        ):
+            widget.setText(f"{widget.text()} ({keys[act]})")
 
     def _lay_out(self) -> None:
         grid = QGridLayout(self)
@@ -250,9 +285,10 @@ class ProposalBox(QWidget):
         places: tuple[tuple[QWidget, int, int, int], ...] = (
             (self._propose, 0, 0, 2), (self._automatic, 0, 2, 2),
             (self._accept, 1, 0, 2), (self._reject, 1, 2, 2),
-            (self._confident, 2, 0, 3), (self._confidence, 2, 3, 1),
-            (self._contour, 3, 0, 1), (self._uncertainty, 3, 1, 3),
-            (self._undo, 4, 0, 2), (self._redo, 4, 2, 2),
+            (self._next, 2, 0, 2), (self._previous, 2, 2, 2),
+            (self._confident, 3, 0, 3), (self._confidence, 3, 3, 1),
+            (self._contour, 4, 0, 1), (self._uncertainty, 4, 1, 3),
+            (self._undo, 5, 0, 2), (self._redo, 5, 2, 2),
         )  # fmt: skip
         for widget, row, column, span in places:
             grid.addWidget(widget, row, column, 1, span)

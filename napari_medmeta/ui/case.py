@@ -65,10 +65,14 @@ class Case:
             Act.ACCEPT_CONFIDENT: do.accept_confident,
             Act.ACCEPT_PIECE: lambda: do.accept_piece(show.voxel_under_cursor()),
             Act.REJECT_SLICE: do.reject_slice,
+            Act.NEXT_SLICE: do.next_slice,
+            Act.PREVIOUS_SLICE: do.previous_slice,
             Act.MARK_COMPLETE: do.mark_complete,
             Act.CLICK_TOOL: lambda: show.set_click_tool(not show.click_tool),
             Act.UNCERTAINTY: lambda: show.show_uncertainty(show.uncertainty is None),
             Act.OVERLAY: show.toggle_overlay,
+            Act.TURN: lambda: show.turn(1),
+            Act.TURN_BACK: lambda: show.turn(-1),
             Act.UNDO: do.undo,
             Act.REDO: do.redo,
         }
@@ -101,11 +105,17 @@ class Case:
     def _wire(self) -> None:
         layers = self.layers
         layers.painted.connect(self._painted)
-        layers.clicked.connect(self._clicked)
+        layers.click.clicked.connect(self._clicked)
         layers.looked_at.connect(self._looked_at)
         layers.structure_picked.connect(self._picked)
         layers.put_back.connect(self._put_back)
         self.controller.changed.connect(self._changed)
+        self.controller.led.connect(self._led)
+
+    def _led(self, ref: SliceRef, region: Box | None) -> None:
+        self.layers.go_to(ref)
+        if region is not None:
+            self.layers.point_at(region)
 
     def _painted(self, edits: tuple[Edit, ...]) -> None:
         self.controller.paint(edits)

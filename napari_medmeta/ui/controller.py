@@ -29,13 +29,24 @@ from napari_medmeta.core import (
     guess_axis,
 )
 from napari_medmeta.session import Change, PaintMode, Session, SliceState, Topic
+from napari_medmeta.ui.guide import Guide, named
 from napari_medmeta.ui.keys import STRUCTURE_KEYS
-from napari_medmeta.ui.layers import BACKGROUND_STROKE
 from napari_medmeta.ui.scan import Scan
 from napari_medmeta.ui.slice_strip import STATE_WORDS, StripValue
-from napari_medmeta.ui.strokes import Edit, strokes_on, touched_slices
+from napari_medmeta.ui.strokes import BACKGROUND_STROKE, Edit, strokes_on, touched_slices
 from napari_medmeta.ui.structure_table import StructureRow
-from napari_medmeta.ui.worker import Failed, Idle, JobEvent, Progressed, Proposed, Ready, Runner, Started
+from napari_medmeta.ui.worker import (
+    Answered,
+    Failed,
+    Idle,
+    JobEvent,
+    Progressed,
+    Proposed,
+    Question,
+    Ready,
+    Runner,
+    Started,
+)
 
 __all__ = ["Controller", "Work"]
 
@@ -82,6 +93,9 @@ class Controller:
     failed = Signal(MedmetaError)
     worked = Signal(Work)
     looked = Signal(SliceRef)
+    answered = Signal(object)
+    led = Signal(SliceRef, object)
+    """A slice to be shown, and the box on it (or None) that is worth a look."""
 
     def __init__(self, session: Session, *, scan: Scan, volume: Volume, runner: Runner) -> None:
         self.session, self.scan, self._runner = session, scan, runner
@@ -89,6 +103,7 @@ class Controller:
         self.confidence_floor = DEFAULT_FLOOR
         self.work = Work()
         self.focus = SliceRef(0, session.geometry.shape[0] // 2)
+        self._guide = Guide()
         self._expected_dice: Mapping[int, float] = {}
         self._slice_dice: dict[SliceRef, float] = {}
         self._strokes: tuple[tuple[SliceRef, MaskArray], ...] = ()
@@ -192,7 +207,28 @@ class Controller:
         """Note the slice on screen: it is proposed first."""
         if ref != self.focus:
             self.focus = ref
+            self.session.look_at(ref)
             self.looked.emit(ref)
+
+    def next_slice(self) -> bool:
+        """Go to the slice whose correction is expected to help most."""
+        suggestion = self._guide.next(self.session.support(), self.focus, worth_it=self._is_open)
+        if suggestion is None:
+            self.told.emit("There is no slice to suggest: first there has to be a proposal.")
+            return False
+        found = named(suggestion, {s.id: s.name for s in self.structures})
+        self.led.emit(found.ref, found.region)
+        self.told.emit(f"{found.reason}.")
+        return True
+
+    def previous_slice(self) -> bool:
+        """Go back to the slice that was on screen before the last suggestion."""
+        ref = self._guide.back()
+        if ref is None:
+            self.told.emit("There is no slice to go back to.")
+            return False
+        self.led.emit(ref, None)
+        return True
 
     def add_structure(self, name: str) -> bool:
         """Add a structure to the table and make it the active one."""
@@ -255,6 +291,14 @@ class Controller:
     def remove_example(self) -> bool:
         """Forget the example on the slice on screen."""
         return self._do(lambda: self.session.remove_example(self.focus))
+
+    def weigh_example(self, ref: SliceRef, weight: float) -> bool:
+        """Let the example on ``ref`` count more or less (0 to 1); its voxels stay."""
+        return self._do(lambda: self.session.weigh_example(ref, weight))
+
+    def ask_engine(self, question: Question) -> None:
+        """Ask the engine in the background; the answer comes by ``answered``."""
+        self._runner.ask(question)
 
     def use_labels(self, labels: npt.NDArray[Any]) -> bool:
         """Take every slice of ``labels`` (I, J, K) that holds a label as an example.
@@ -335,12 +379,18 @@ class Controller:
             part[...] = np.where(part == BACKGROUND, open_part, part)
         return self.scan.grid.labels_to_original(labels)
 
-    def save(self, path: Path, *, with_proposals: bool) -> bool:
-        """Write the segmentation onto the file's own grid."""
-        names = {s.id: s.name for s in self.structures}
+    def save(self, path: Path, *, with_proposals: bool, anonymous: bool = False) -> bool:
+        """Write the segmentation onto the file's own grid; ``anonymous`` leaves the patient out of a DICOM file."""
         try:
-            labels = self.result(with_proposals=with_proposals)
-            written = io.write_labels(path, labels, self.scan.grid.original, names=names)
+            written = io.save_labels(
+                path,
+                self.result(with_proposals=with_proposals),
+                self.scan.grid.original,
+                names={s.id: s.name for s in self.structures},
+                colours={s.id: s.colour for s in self.structures},
+                source=io.ScanSource(self.scan.source, name=self.scan.name),
+                anonymous=anonymous,
+            )
         except MedmetaError as error:
             self._fail(error)
             return False
@@ -389,6 +439,9 @@ class Controller:
             (e.ref, np.asarray(e.known & (e.labels == BACKGROUND))) for e in examples if not e.is_complete
         )
 
+    def _is_open(self, ref: SliceRef) -> bool:
+        return self.session.slice_state(ref) not in (SliceState.REJECTED, SliceState.ACCEPTED)
+
     def _can_propose(self) -> bool:
         return bool(self.session.support().painted_structures())
 
@@ -409,6 +462,8 @@ class Controller:
                 self._set_work(replace(self.work, device=device, memory_bytes=memory))
             case Proposed(proposal):
                 self._receive(proposal)
+            case Answered(answer):
+                self.answered.emit(answer)
             case Failed(error):
                 self._fail(error)
             case Idle(cancelled):
@@ -423,6 +478,7 @@ class Controller:
         if proposal.covered == Box.whole(self.shape):
             # Only the whole answer was judged on the examples; the first one is for the slice on screen alone.
             self._expected_dice, self._slice_dice = proposal.expected_dice, {}
+            self._guide.learn(proposal)
         self._slice_dice.update(proposal.slice_dice)
 
     def _set_work(self, work: Work) -> None:

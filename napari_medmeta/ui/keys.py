@@ -41,10 +41,19 @@ class Act(StrEnum):
     ACCEPT_CONFIDENT = "accept_confident"
     ACCEPT_PIECE = "accept_piece"
     REJECT_SLICE = "reject_slice"
+    NEXT_SLICE = "next_slice"
+    PREVIOUS_SLICE = "previous_slice"
+    EXPLAIN = "explain"
     MARK_COMPLETE = "mark_complete"
     CLICK_TOOL = "click_tool"
     UNCERTAINTY = "uncertainty"
     OVERLAY = "overlay"
+    TURN = "turn"
+    TURN_BACK = "turn_back"
+    WINDOW = "window"
+    WINDOW_BACK = "window_back"
+    ADD_STRUCTURE = "add_structure"
+    SAVE = "save"
     UNDO = "undo"
     REDO = "redo"
     STRUCTURE = "structure"
@@ -68,13 +77,22 @@ KEYS: tuple[Key, ...] = (
     Key(Act.ACCEPT_CONFIDENT, "Shift+A", "Accept every slice above the confidence set in the panel"),
     Key(Act.ACCEPT_PIECE, "Shift+C", "Accept only the connected piece under the cursor", "C is napari's contrast"),
     Key(Act.REJECT_SLICE, "R", "Reject the proposal on this slice"),
+    Key(Act.NEXT_SLICE, "N", "Go to the slice whose correction helps most"),
+    Key(Act.PREVIOUS_SLICE, "Shift+N", "Go back to the slice before"),
+    Key(Act.EXPLAIN, "Shift+E", "Explain what caused the voxel under the cursor", "E is napari's eraser"),
     Key(Act.MARK_COMPLETE, "Shift+M", "Mark this slice as a complete example, also when it is empty"),
     Key(Act.CLICK_TOOL, "K", "Click tool on or off: click marks the structure, Alt+click background"),
     Key(Act.UNCERTAINTY, "U", "Show or hide what is uncertain"),
     Key(Act.OVERLAY, "H", "Hide or show everything that lies on the scan", "X swaps napari's labels"),
+    Key(Act.TURN, "T", "Turn to the next plane: axial, coronal, sagittal"),
+    Key(Act.TURN_BACK, "Shift+T", "Turn to the plane before"),
+    Key(Act.WINDOW, "W", "Next window of grey values, such as lung or bone"),
+    Key(Act.WINDOW_BACK, "Shift+W", "The window before"),
     Key(Act.UNDO, "Ctrl+Z", "Undo the last step, on whichever slice it was", "Z is napari's move tool"),
     Key(Act.REDO, "Ctrl+Shift+Z", "Redo", "as undo"),
     Key(Act.STRUCTURE, "Ctrl+1", "Choose structure 1 (up to Ctrl+9)", "1 to 7 are napari's tools"),
+    Key(Act.ADD_STRUCTURE, "Shift+L", "Type the name of a structure to look for", "L is napari's colour picker"),
+    Key(Act.SAVE, "Shift+S", "Save the segmentation", "Ctrl+S saves napari's layers"),
     Key(Act.HELP, "?", "Show this list"),
 )
 """Every key, in the order in which the help window lists them."""

@@ -7,8 +7,8 @@ back. A layer that is renamed goes on; one that is deleted is put back.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Generator, Mapping
+from typing import Any
 
 import numpy as np
 from napari.components import ViewerModel
@@ -17,25 +17,22 @@ from napari.utils.colormaps import DirectLabelColormap
 from psygnal import Signal
 
 from napari_medmeta.core import (
-    UNLABELLED,
     Box,
-    FloatArray,
     LabelArray,
     MaskArray,
     SliceRef,
-    Structure,
     Triple,
     label_slice,
 )
+from napari_medmeta.ui.click_tool import ClickTool
 from napari_medmeta.ui.orientation import Compass
 from napari_medmeta.ui.overlay import Chores, LazyArray
+from napari_medmeta.ui.region_mark import RegionMark
 from napari_medmeta.ui.scan import METADATA_KEY, Scan
-from napari_medmeta.ui.strokes import Edit, edits_of
+from napari_medmeta.ui.shown import Shown, differences, expected_plane
+from napari_medmeta.ui.strokes import BACKGROUND_STROKE, edits_of
 
-__all__ = ["BACKGROUND_STROKE", "CaseLayers", "Shown"]
-
-BACKGROUND_STROKE = UNLABELLED
-"""Value on screen of a stroke that says "background": 0 would look as if nothing had been said."""
+__all__ = ["CaseLayers"]
 
 BACKGROUND_STROKE_COLOUR = (0.85, 0.85, 0.85, 0.6)
 PLACING = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
@@ -46,49 +43,8 @@ FINE_PIXELS = 300
 
 CONTOUR_OPACITY = 1.0
 FILL_OPACITY = 0.4
-CLICK_TOLERANCE_PX = 3
-"""A hand moves a little between pressing and letting go."""
-
 HINT_OPACITY = 0.18
 """A proposal that is not worth correcting must not look like a contour to correct."""
-
-
-class Shown(Protocol):
-    """What the layers read of the session, through the controller."""
-
-    @property
-    def labels(self) -> LabelArray:
-        """What is painted and accepted (I, J, K)."""
-        ...
-
-    @property
-    def structures(self) -> Sequence[Structure]:
-        """The structures and their colours."""
-        ...
-
-    def proposed_labels(self, box: Box, /) -> LabelArray:
-        """Return what is still proposed inside a box."""
-        ...
-
-    def confidence(self, box: Box, /) -> FloatArray:
-        """Return how sure the engine is inside a box, in [0, 1]."""
-        ...
-
-    def background_strokes(self) -> Iterable[tuple[SliceRef, MaskArray]]:
-        """Return for each slice with strokes where they say "background"."""
-        ...
-
-    def takes_over(self, ref: SliceRef, /) -> bool:
-        """Whether painting on a slice starts from its proposal."""
-        ...
-
-    def is_hint(self, ref: SliceRef, /) -> bool:
-        """Whether the proposal on a slice is too unsure to be outlined."""
-        ...
-
-    def words(self, ref: SliceRef, /) -> str:
-        """Say what is known about a slice."""
-        ...
 
 
 class CaseLayers:
@@ -109,7 +65,6 @@ class CaseLayers:
     """
 
     painted = Signal(tuple)
-    clicked = Signal(tuple, bool)
     looked_at = Signal(SliceRef)
     structure_picked = Signal(int)
     scan_removed = Signal()
@@ -135,9 +90,10 @@ class CaseLayers:
         self._place = _placement_of(image)
         self._ref: SliceRef | None = None
         self._stroking = False
-        self._click_tool = False
+        self.click = ClickTool(viewer, self.voxel_under_cursor)
         self._as_contour = True
         self._outline = 2 if sorted(self._shape)[1] > FINE_PIXELS else 1
+        self._region = RegionMark(viewer, self._place)
         self._compass = Compass(viewer, scan.grid.working)
         self._colours: tuple[tuple[int, str], ...] | None = None
         self._overlay_shown = True
@@ -171,6 +127,18 @@ class CaseLayers:
         point = [0.0, 0.0, 0.0]
         point[ref.axis] = float(ref.index)
         dims.set_point(ref.axis + extra, float(self.image.data_to_world(point)[ref.axis]))
+
+    def turn(self, step: int) -> SliceRef:
+        """Show the plane ``step`` array axes further, through the point looked at; return the slice shown."""
+        axis = (self.current().axis + step) % 3
+        # The three planes meet where the user looks: napari keeps a point on every axis.
+        point = self.image.world_to_data(np.asarray(self._viewer.dims.point)[-3:])
+        self.go_to(SliceRef(axis, min(max(round(float(point[axis])), 0), self._shape[axis] - 1)))
+        return self.current()
+
+    def point_at(self, region: Box) -> None:
+        """Draw a frame around ``region``, one slice thick, until another slice is shown."""
+        self._region.show(region, self._shape)
 
     def voxel_under_cursor(self) -> Triple | None:
         """Return the voxel under the mouse, or None outside of the scan."""
@@ -253,13 +221,13 @@ class CaseLayers:
     @property
     def click_tool(self) -> bool:
         """Whether a click says something about a voxel."""
-        return self._click_tool
+        return self.click.in_hand
 
     def set_click_tool(self, on: bool) -> None:
         """Turn the click tool on (and the brush off), or off."""
-        if on == self._click_tool:
+        if on == self.click.in_hand:
             return
-        self._click_tool = on
+        self.click.in_hand = on
         if on:
             self._viewer.layers.selection.active = self.segmentation
             self.segmentation.mode = "pan_zoom"
@@ -283,6 +251,7 @@ class CaseLayers:
         self.closed = True
         self._disconnect()
         self._compass.clear()
+        self._region.clear()
         ours = [self.proposal, self.uncertainty, None if keep_segmentation else self.segmentation]
         for layer in ours:
             if layer is not None and layer in self._viewer.layers:
@@ -372,14 +341,13 @@ class CaseLayers:
         for emitter in (dims.current_step, dims.order, dims.ndisplay):
             emitter.connect(self._look)
         self._viewer.layers.events.removed.connect(self._on_removed)
-        self._viewer.mouse_drag_callbacks.append(self._on_viewer_drag)
 
     def _disconnect(self) -> None:
         dims = self._viewer.dims.events
         for emitter in (dims.current_step, dims.order, dims.ndisplay):
             emitter.disconnect(self._look)
         self._viewer.layers.events.removed.disconnect(self._on_removed)
-        self._viewer.mouse_drag_callbacks.remove(self._on_viewer_drag)
+        self.click.close()
         self._release(self.segmentation)
 
     def _release(self, layer: Labels) -> None:
@@ -397,11 +365,12 @@ class CaseLayers:
         self.tell()
         if ref != self._ref:
             self._ref = ref
+            self._region.clear()
             self._draw_overlays(ref)
             self.looked_at.emit(ref)
 
     def _on_paint(self, event: Any) -> None:
-        edits = edits_of(event.value, self._shape) or self._differences()
+        edits = edits_of(event.value, self._shape) or differences(self._array, self._shown, self.current())
         if edits:
             self.painted.emit(edits)
         # napari tells of a single dab before it writes it, so the last word has to come later.
@@ -418,24 +387,11 @@ class CaseLayers:
         self._stroking = False
         self._defer(self._show_truth)
 
-    def _on_viewer_drag(self, viewer: ViewerModel, event: Any) -> Generator[None, None, None]:
-        if not self._click_tool or event.button != 1:
-            return
-        background = "Alt" in event.modifiers
-        start = np.asarray(event.pos)
-        yield
-        while event.type == "mouse_move":
-            yield
-        still = float(np.abs(np.asarray(event.pos) - start).max()) < CLICK_TOLERANCE_PX
-        voxel = self.voxel_under_cursor()
-        if still and voxel is not None:
-            self.clicked.emit(voxel, background)
-
     def _on_selected_label(self, event: object) -> None:
         self.structure_picked.emit(int(self.segmentation.selected_label))
 
     def _on_mode(self, event: object) -> None:
-        if self._click_tool and str(self.segmentation.mode) != "pan_zoom":
+        if self.click.in_hand and str(self.segmentation.mode) != "pan_zoom":
             self.set_click_tool(False)
 
     def _on_set_data(self, event: object) -> None:
@@ -459,39 +415,13 @@ class CaseLayers:
         plane[...] = np.where(plane == 0, proposed, plane)
         _redraw(self.segmentation)
 
-    def _differences(self) -> tuple[Edit, ...]:
-        ref = self.current()
-        box = Box.of_slice(ref, self._shape)
-        seen, known = self._array[box.slices], self._expected(ref)
-        changed = np.asarray(seen != known.reshape(box.shape))
-        return tuple(Edit(box, changed & (seen == v), int(v)) for v in np.unique(seen[changed]))
-
-    def _expected(self, ref: SliceRef) -> LabelArray:
-        plane = np.array(label_slice(self._shown.labels, ref))
-        for other, mask in self._shown.background_strokes():
-            if other == ref:
-                plane[mask & (plane == 0)] = BACKGROUND_STROKE
-            elif other.axis != ref.axis:
-                self._cross(plane, ref, other, mask)
-        return plane
-
-    @staticmethod
-    def _cross(plane: LabelArray, ref: SliceRef, other: SliceRef, mask: MaskArray) -> None:
-        rest = [a for a in range(3) if a != ref.axis]
-        line: list[Any] = [slice(None), slice(None)]
-        line[rest.index(other.axis)] = other.index
-        through = [a for a in range(3) if a != other.axis].index(ref.axis)
-        marked = np.take(mask, ref.index, axis=through)
-        view = plane[tuple(line)]
-        view[marked & (view == 0)] = BACKGROUND_STROKE
-
     def _show_truth(self) -> None:
         if self.closed or self._stroking:
             return
         if self.segmentation.data is not self._array:
             self.segmentation.data = self._array
         ref = self.current()
-        plane, expected = label_slice(self._array, ref), self._expected(ref)
+        plane, expected = label_slice(self._array, ref), expected_plane(self._shown, ref)
         if not np.array_equal(plane, expected):
             plane[...] = expected
             _redraw(self.segmentation)

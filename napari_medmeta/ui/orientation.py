@@ -1,21 +1,37 @@
-"""Which way the patient lies on screen, as letters."""
+"""Which way the patient lies on screen: a letter on each edge of the canvas, and the plane in a corner."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 
 from napari.components import ViewerModel
+from napari.components.overlays import TextOverlay
 
 from napari_medmeta.core import Geometry, SliceRef
 from napari_medmeta.session.words import plane_names
 
-__all__ = ["Compass", "orientation_text"]
+__all__ = ["Compass", "Edges", "edges_of", "plane_text"]
 
 OPPOSITE = {"R": "L", "L": "R", "A": "P", "P": "A", "I": "S", "S": "I"}
+MARK_SIZE = 14
+"""Points: read at a glance from the other side of the slice, smaller than anything of the anatomy."""
 
 
-def orientation_text(geometry: Geometry, ref: SliceRef, *, rows: tuple[int, bool], columns: tuple[int, bool]) -> str:
-    """Return one line such as "Axial slice 22    ↑ A    ← R".
+@dataclass(frozen=True, slots=True)
+class Edges:
+    """The patient's direction at each edge of the canvas: A, P, L, R, S or I."""
+
+    top: str
+    bottom: str
+    left: str
+    right: str
+
+
+PLACES = {"top": "top_center", "bottom": "bottom_center", "left": "middle_left", "right": "middle_right"}
+
+
+def edges_of(geometry: Geometry, *, rows: tuple[int, bool], columns: tuple[int, bool]) -> Edges:
+    """Return the letters at the edges.
 
     Parameters
     ----------
@@ -24,52 +40,71 @@ def orientation_text(geometry: Geometry, ref: SliceRef, *, rows: tuple[int, bool
         index grows downwards or to the right.
     """
     codes = geometry.axis_codes
-    top = _start(codes[rows[0]], forwards=rows[1])
-    left = _start(codes[columns[0]], forwards=columns[1])
-    plane = plane_names(geometry)[ref.axis].capitalize()
-    return f"{plane} slice {ref.index}    ↑ {top}    ← {left}"
+    bottom = codes[rows[0]] if rows[1] else OPPOSITE[codes[rows[0]]]
+    right = codes[columns[0]] if columns[1] else OPPOSITE[codes[columns[0]]]
+    return Edges(OPPOSITE[bottom], bottom, OPPOSITE[right], right)
+
+
+def plane_text(geometry: Geometry, ref: SliceRef) -> str:
+    """Return plane and number of a slice such as "Axial slice 22 of 40", counted from 0 as napari's slider does."""
+    return f"{plane_names(geometry)[ref.axis].capitalize()} slice {ref.index} of {geometry.shape[ref.axis]}"
 
 
 class Compass:
-    """Write the orientation into a corner of the canvas, unless something else uses that text."""
+    """Write the orientation onto the canvas, unless something else uses its corner text."""
 
     def __init__(self, viewer: ViewerModel, geometry: Geometry) -> None:
         self._viewer, self._geometry = viewer, geometry
         self._written = ""
+        self._marks: dict[str, TextOverlay] = {}
+        self._names = {edge: f"medmeta_{edge}" for edge in PLACES}
 
     def show(self, ref: SliceRef, words: str) -> None:
         """Tell how the slice ``ref`` lies on screen, and ``words`` about it."""
+        self._show_marks()
         overlay = self._viewer.canvas.overlays.text
         if overlay.text not in ("", self._written):
             return
-        self._written = self._text(ref, words)
+        flat = self._viewer.dims.ndisplay == 2
+        self._written = f"{plane_text(self._geometry, ref)}\n{words}" if flat else ""
         if self._written == overlay.text:
             return
         overlay.text = self._written
         overlay.visible = bool(self._written)
 
     def clear(self) -> None:
-        """Take our text away."""
-        overlay = self._viewer.canvas.overlays.text
-        if self._written and overlay.text == self._written:
-            overlay.text, overlay.visible = "", False
+        """Take our text and letters away."""
+        overlays = self._viewer.canvas.overlays
+        for edge, mark in self._marks.items():
+            if overlays.get(self._names[edge]) is mark:
+                del overlays[self._names[edge]]
+        self._marks.clear()
+        if self._written and overlays.text.text == self._written:
+            overlays.text.text, overlays.text.visible = "", False
         self._written = ""
 
-    def _text(self, ref: SliceRef, words: str) -> str:
+    def edges(self) -> Edges | None:
+        """Return the letters for what is on screen now, None in 3D."""
         dims = self._viewer.dims
         if dims.ndisplay != 2:
-            return ""
-        extra = dims.ndim - 3
-        shown: Sequence[int] = [d - extra for d in dims.displayed]
-        down, right = getattr(self._viewer.camera, "orientation2d", ("down", "right"))
-        where = orientation_text(
-            self._geometry,
-            ref,
-            rows=(shown[0], str(down) == "down"),
-            columns=(shown[1], str(right) == "right"),
-        )
-        return f"{words}\n{where}"
+            return None
+        rows, columns = (d - (dims.ndim - 3) for d in dims.displayed)
+        down, right = self._viewer.scene.camera.orientation2d
+        return edges_of(self._geometry, rows=(rows, str(down) == "down"), columns=(columns, str(right) == "right"))
 
+    def _show_marks(self) -> None:
+        edges = self.edges()
+        if not self._marks:
+            self._add_marks()
+        for edge, mark in self._marks.items():
+            letter = getattr(edges, edge) if edges is not None else ""
+            if mark.text != letter:
+                mark.text = letter
+            if mark.visible != bool(letter):
+                mark.visible = bool(letter)
 
-def _start(code: str, *, forwards: bool) -> str:
-    return OPPOSITE[code] if forwards else code
+    def _add_marks(self) -> None:
+        for edge, place in PLACES.items():
+            mark = TextOverlay(position=place, font_size=MARK_SIZE)
+            self._viewer.canvas.overlays[self._names[edge]] = mark
+            self._marks[edge] = mark

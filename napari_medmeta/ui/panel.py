@@ -23,12 +23,15 @@ from napari_medmeta.ui.case import Case
 from napari_medmeta.ui.controller import Work
 from napari_medmeta.ui.dialogs import ask_label_layer, ask_save, ask_session
 from napari_medmeta.ui.docked import DockedWidget
-from napari_medmeta.ui.key_help import KeyHelp
+from napari_medmeta.ui.explain import ExplainSection
+from napari_medmeta.ui.key_help import KeyHelp, shown_key
 from napari_medmeta.ui.keys import Act, chosen_keys
+from napari_medmeta.ui.measurements_table import MeasurementsSection
 from napari_medmeta.ui.opening import Opened, begin_session, open_session
 from napari_medmeta.ui.overlay import Chores
 from napari_medmeta.ui.preferences import Preferences, load_preferences
 from napari_medmeta.ui.scan import scan_of_layer
+from napari_medmeta.ui.score import ScoreLine
 from napari_medmeta.ui.windowing import Window, windows_for
 from napari_medmeta.ui.worker import Engine, EngineWorker
 
@@ -84,6 +87,7 @@ class MedmetaPanel(DockedWidget):
         self._retry.setInterval(RETRY_STORAGE_MS)
         self._retry.timeout.connect(self._retry_storage)
         self._build()
+        self._add_sections(viewer)
         self._wire()
         viewer.layers.events.inserted.connect(self._layers_changed)
         viewer.layers.events.removed.connect(self._layers_changed)
@@ -164,9 +168,20 @@ class MedmetaPanel(DockedWidget):
         help_key.setContext(Qt.ShortcutContext.WindowShortcut)
         help_key.activated.connect(self.show_help)
 
+    def _add_sections(self, viewer: ViewerModel) -> None:
+        self.explain = ExplainSection(viewer, self, key=shown_key(self._keys[Act.EXPLAIN]))
+        self.score = ScoreLine(self)
+        self.measurements = MeasurementsSection(self)
+        self.body.add_section("Measurements", self.measurements)
+        self.body.add_section("Why is it so?", self.explain.box)
+        self.body.add_section("Honest score", self.score)
+        for part in (self.measurements, self.explain, self.score):
+            self.case_changed.connect(part.follow_case)
+
     def _wire(self) -> None:
         self.body.scan_box.scan_chosen.connect(self._choose_scan)
         self.body.scan_box.window_chosen.connect(self._choose_window)
+        self.body.scan_box.plane_chosen.connect(self._with(self._choose_plane))
         self.body.strip.slice_chosen.connect(self._go_to)
         self._wire_table()
         self._wire_painting()
@@ -206,6 +221,8 @@ class MedmetaPanel(DockedWidget):
         box.confidence_changed.connect(self._with(self._set_confidence))
         box.contour_changed.connect(self._with(lambda c, on: c.layers.show_as_contour(on)))
         box.uncertainty_changed.connect(self._with(lambda c, on: c.layers.show_uncertainty(on)))
+        box.next_wanted.connect(self._with(lambda c: c.controller.next_slice()))
+        box.previous_wanted.connect(self._with(lambda c: c.controller.previous_slice()))
         box.undo_wanted.connect(self._with(lambda c: c.controller.undo()))
         box.redo_wanted.connect(self._with(lambda c: c.controller.redo()))
 
@@ -244,6 +261,11 @@ class MedmetaPanel(DockedWidget):
     def _bind(self, case: Case) -> None:
         acts = case.acts()
         acts[Act.UNCERTAINTY] = self._toggle_uncertainty
+        acts[Act.EXPLAIN] = self.explain.ask
+        acts[Act.WINDOW] = partial(self._step_window, 1)
+        acts[Act.WINDOW_BACK] = partial(self._step_window, -1)
+        acts[Act.ADD_STRUCTURE] = self.body.table.focus_entry
+        acts[Act.SAVE] = self.save
         self._bindings.bind(acts, choose_number=case.controller.choose_number)
         case.layers.bind_to_segmentation(self._bindings.of(acts, (Act.UNDO, Act.REDO)))
 
@@ -347,6 +369,16 @@ class MedmetaPanel(DockedWidget):
             window = self._windows[number]
             self.case.image.contrast_limits = (window.low, window.high)
 
+    def _step_window(self, step: int) -> None:
+        if self._windows:
+            number = (self.body.scan_box.chosen_window() + step) % len(self._windows)
+            self.body.scan_box.choose_window(number)
+            self._choose_window(number)
+            self._tell(f"Window: {self._windows[number].name}.")
+
+    def _choose_plane(self, case: Case, axis: int) -> None:
+        case.layers.turn(axis - case.controller.focus.axis)
+
     def _go_to(self, index: int) -> None:
         if self.case is not None:
             self.case.layers.go_to(SliceRef(self.case.controller.focus.axis, index))
@@ -354,6 +386,10 @@ class MedmetaPanel(DockedWidget):
     def _add_structure(self, case: Case, name: str) -> None:
         if case.controller.add_structure(name):
             case.paint_active()
+        window = self.window()
+        if window is not None:
+            # The keys belong to the canvas again.
+            window.setFocus()
 
     def _set_mode(self, case: Case, mode: PaintMode) -> None:
         case.controller.set_mode(mode)
@@ -382,7 +418,9 @@ class MedmetaPanel(DockedWidget):
 
     def _save(self, case: Case) -> None:
         answer = ask_save(case.controller.scan, open_proposals=case.controller.open_proposals(), parent=self)
-        if answer is not None and case.controller.save(answer.path, with_proposals=answer.with_proposals):
+        if answer is not None and case.controller.save(
+            answer.path, with_proposals=answer.with_proposals, anonymous=answer.anonymous
+        ):
             show_info(self.message())
 
     def _reopen(self, case: Case) -> None:

@@ -13,9 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from napari_medmeta.core import Box, MaskArray, SliceRef, Triple, label_slice
+from napari_medmeta.core import UNLABELLED, Box, MaskArray, SliceRef, Triple, label_slice
 
-__all__ = ["Edit", "edits_of", "plane_mask", "strokes_on", "touched_slices"]
+__all__ = ["BACKGROUND_STROKE", "Edit", "edits_of", "plane_mask", "strokes_on", "touched_slices"]
+
+BACKGROUND_STROKE = UNLABELLED
+"""Value on screen of a stroke that says "background": 0 would look as if nothing had been said."""
 
 
 @dataclass(frozen=True, eq=False)

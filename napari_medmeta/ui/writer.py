@@ -13,8 +13,8 @@ from napari.utils.notifications import show_warning
 
 from napari_medmeta import io
 from napari_medmeta.core import MedmetaError, UnsupportedImageError
-from napari_medmeta.ui.layers import BACKGROUND_STROKE
 from napari_medmeta.ui.scan import geometry_of, scan_at, scan_record
+from napari_medmeta.ui.strokes import BACKGROUND_STROKE
 
 __all__ = ["write_image_layer", "write_labels_layer"]
 

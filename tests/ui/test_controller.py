@@ -13,9 +13,8 @@ from napari_medmeta import io
 from napari_medmeta.core import Box, Geometry, MedmetaError, SliceRef
 from napari_medmeta.session import PaintMode, Session, SliceState
 from napari_medmeta.ui.controller import Controller
-from napari_medmeta.ui.layers import BACKGROUND_STROKE
 from napari_medmeta.ui.scan import scan_of
-from napari_medmeta.ui.strokes import Edit
+from napari_medmeta.ui.strokes import BACKGROUND_STROKE, Edit
 
 
 @pytest.fixture

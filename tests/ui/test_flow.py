@@ -13,8 +13,8 @@ from ui_fakes import SHAPE, make_volume
 
 from napari_medmeta.core import SliceRef
 from napari_medmeta.session import PaintMode, SliceState
-from napari_medmeta.ui.layers import BACKGROUND_STROKE
 from napari_medmeta.ui.scan import layer_arguments
+from napari_medmeta.ui.strokes import BACKGROUND_STROKE
 
 
 def show(panel: Any, index: int, axis: int = 0) -> None:

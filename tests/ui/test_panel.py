@@ -177,9 +177,79 @@ def test_a_second_scan_can_be_chosen(panel: Any, viewer: Any, qtbot: Any) -> Non
 
 
 def test_a_window_preset_changes_the_contrast(panel: Any) -> None:
-    everything = panel._windows[1]
+    wanted = panel._windows[1]
     panel.body.scan_box.window_chosen.emit(1)
-    assert panel.case.image.contrast_limits == [everything.low, everything.high]
+    assert panel.case.image.contrast_limits == [wanted.low, wanted.high]
+
+
+def test_keys_step_through_the_windows_and_say_which(panel: Any, viewer: Any) -> None:
+    press(viewer, "W")
+    assert panel.body.scan_box.chosen_window() == 1
+    assert panel._windows[1].name in panel.message()
+    press(viewer, "Shift+W")
+    press(viewer, "Shift+W")
+    last = panel._windows[-1]
+    assert panel.case.image.contrast_limits == [last.low, last.high]
+
+
+def test_turning_shows_each_plane_with_its_examples(panel: Any, viewer: Any, qtbot: Any) -> None:
+    paint(panel)
+    settle(qtbot, panel)
+    panel.case.layers.go_to(SliceRef(0, 2))
+    for axis in (1, 2, 0):
+        press(viewer, "T")
+        assert panel.case.controller.focus.axis == axis
+        assert panel.case.layers.segmentation.data[2, 6, 7] == 1
+    assert panel.case.controller.session.slice_state(SliceRef(0, 2)) is SliceState.EXAMPLE
+    press(viewer, "Shift+T")
+    assert panel.case.controller.focus.axis == 2
+    panel.body.scan_box.plane_chosen.emit(0)
+    assert panel.case.controller.focus == SliceRef(0, 2)
+
+
+def test_n_goes_to_the_most_doubtful_slice_says_why_and_back(panel: Any, viewer: Any, qtbot: Any) -> None:
+    press(viewer, "N")
+    assert "no slice to suggest" in panel.message()
+    paint(panel)
+    settle(qtbot, panel)
+    panel.case.layers.go_to(SliceRef(0, 2))
+    press(viewer, "N")
+    first = panel.case.controller.focus
+    assert first.index != 2
+    assert "Liver" in panel.message()
+    press(viewer, "N")
+    assert panel.case.controller.focus not in (first, SliceRef(0, 2))
+    press(viewer, "Shift+N")
+    assert panel.case.controller.focus == first
+    press(viewer, "Shift+N")
+    assert panel.case.controller.focus == SliceRef(0, 2)
+    press(viewer, "Shift+N")
+    assert "no slice to go back to" in panel.message()
+
+
+def test_a_doubtful_corner_is_framed_until_another_slice_is_shown(panel: Any, viewer: Any) -> None:
+    before = viewer.layers.selection.active
+    panel.case.controller.led.emit(SliceRef(0, 3), Box((3, 5, 6), (4, 9, 12)))
+    (mark,) = [layer for layer in viewer.layers if layer.name == "Look here"]
+    assert mark.data[0].min(axis=0).tolist() == [3, 2.5, 3.5]
+    assert mark.data[0].max(axis=0).tolist() == [3, 10.5, 13.5]
+    assert viewer.layers.selection.active is before
+    panel.case.layers.go_to(SliceRef(0, 4))
+    assert mark not in viewer.layers
+
+
+def test_keys_reach_the_name_of_a_structure_and_the_save_dialog(
+    panel: Any, viewer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+    monkeypatch.setattr(panel_module, "ask_save", lambda scan, *, open_proposals, parent: asked.append(True))
+    press(viewer, "Shift+S")
+    assert asked == [True]
+    focused: list[bool] = []
+    (entry,) = panel.body.table.findChildren(QLineEdit)
+    monkeypatch.setattr(entry, "setFocus", lambda: focused.append(True))
+    press(viewer, "Shift+L")
+    assert focused == [True]
 
 
 def test_saving_asks_and_writes(panel: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, qtbot: Any) -> None:
@@ -305,12 +375,26 @@ def test_scribble_mode_hands_the_brush_and_opens_the_background_brush(panel: Any
 
 
 def test_the_canvas_tells_plane_and_direction(panel: Any, viewer: Any) -> None:
+    overlays = viewer.canvas.overlays
+
+    def letters() -> str:
+        return "".join(overlays[f"medmeta_{edge}"].text for edge in ("top", "bottom", "left", "right"))
+
     panel.case.layers.go_to(SliceRef(0, 2))
-    assert "Axial slice 2    ↑ A    ← R" in viewer.canvas.overlays.text.text
+    assert "Axial slice 2 of 6" in overlays.text.text
+    assert letters() == "APRL"
     panel.case.layers.go_to(SliceRef(2, 4))
-    assert "Sagittal slice 4    ↑ S    ← A" in viewer.canvas.overlays.text.text
+    assert "Sagittal slice 4 of 24" in overlays.text.text
+    assert letters() == "SIAP"
+    viewer.dims.transpose()
+    assert letters() == "APSI"
+    panel.case.layers.show_as_contour(False)  # napari warns of outlines in 3D
+    viewer.dims.ndisplay = 3
+    assert letters() == ""
+    viewer.dims.ndisplay = 2
     panel.close_case()
-    assert viewer.canvas.overlays.text.text == ""
+    assert overlays.text.text == ""
+    assert "medmeta_top" not in overlays
 
 
 def test_somebody_elses_text_is_left_alone(viewer: Any, make_panel: Callable[..., Any], qtbot: Any) -> None:
