@@ -5,10 +5,16 @@ from napari_medmeta.io._suffix import WRITABLE_SUFFIXES
 from napari_medmeta.io.describe import describe
 from napari_medmeta.io.dicom import SeriesInfo, is_dicom_labels, list_series
 from napari_medmeta.io.dicom.segmentation import require_segmentable, write_segmentation
-from napari_medmeta.io.measurements import MEASUREMENT_SUFFIXES, require_measurement_path, write_measurements
+from napari_medmeta.io.measurements import (
+    MEASUREMENT_SUFFIXES,
+    measurement_rows,
+    require_measurement_path,
+    write_measurements,
+)
 from napari_medmeta.io.reading import can_read, read_labels, read_named_labels, read_volume
 from napari_medmeta.io.saving import (
     RESULT_SUFFIXES,
+    SEGMENTATION_SUFFIX,
     ScanSource,
     is_dicom_source,
     require_savable,
@@ -19,6 +25,7 @@ from napari_medmeta.io.writing import write_image, write_labels
 __all__ = [
     "MEASUREMENT_SUFFIXES",
     "RESULT_SUFFIXES",
+    "SEGMENTATION_SUFFIX",
     "WRITABLE_SUFFIXES",
     "NamedLabels",
     "ScanSource",
@@ -28,6 +35,7 @@ __all__ = [
     "is_dicom_labels",
     "is_dicom_source",
     "list_series",
+    "measurement_rows",
     "read_labels",
     "read_named_labels",
     "read_volume",

@@ -23,19 +23,40 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_medmeta import io
 from napari_medmeta.ui.scan import Scan
 
-__all__ = ["SAVE_FILTER", "SaveAnswer", "SeriesChooser", "SeriesRow", "ask_label_layer", "ask_save", "ask_session"]
+__all__ = [
+    "SaveAnswer",
+    "SeriesChooser",
+    "SeriesRow",
+    "ask_label_layer",
+    "ask_save",
+    "ask_session",
+    "ask_table",
+    "save_filters",
+]
 
-SAVE_FILTER = "NIfTI (*.nii.gz *.nii);;NRRD (*.nrrd);;MetaImage (*.mha *.mhd)"
+SAVE_FILTERS = {
+    "NIfTI (*.nii.gz *.nii)": ".nii.gz",
+    "NRRD (*.nrrd)": ".nrrd",
+    "MetaImage (*.mha *.mhd)": ".mha",
+}
+"""What a segmentation can be saved as, with the ending of a name that has none."""
+
+NAMED_SEG, ANONYMOUS_SEG = "DICOM segmentation (*.dcm)", "DICOM segmentation without patient data (*.dcm)"
+"""Offered for scans that came from a DICOM series."""
+
+TABLE_FILTERS = {"CSV (*.csv)": ".csv", "JSON (*.json)": ".json"}
 
 
 @dataclass(frozen=True, slots=True)
 class SaveAnswer:
-    """Where to save, and whether open proposals are part of the result."""
+    """Where to save, whether open proposals are part of the result, and whether a DICOM file leaves out the patient."""
 
     path: Path
     with_proposals: bool
+    anonymous: bool = False
 
 
 class SeriesRow(Protocol):
@@ -81,8 +102,33 @@ def ask_save(scan: Scan, *, open_proposals: bool, parent: QWidget | None = None)
         if answer is None:
             return None
         with_proposals = answer
-    name, _ = QFileDialog.getSaveFileName(parent, "Save the segmentation", str(default_path(scan)), SAVE_FILTER)
-    return SaveAnswer(Path(name), with_proposals) if name else None
+    filters = save_filters(scan)
+    start = str(default_path(scan))
+    name, chosen = QFileDialog.getSaveFileName(parent, "Save the segmentation", start, ";;".join(filters))
+    if not name:
+        return None
+    return SaveAnswer(with_suffix(Path(name), filters.get(chosen, "")), with_proposals, chosen == ANONYMOUS_SEG)
+
+
+def save_filters(scan: Scan) -> dict[str, str]:
+    """Return the formats offered for the result; DICOM SEG where the scan came from a DICOM series."""
+    if io.is_dicom_source(io.ScanSource(scan.source)):
+        return {**SAVE_FILTERS, NAMED_SEG: io.SEGMENTATION_SUFFIX, ANONYMOUS_SEG: io.SEGMENTATION_SUFFIX}
+    return dict(SAVE_FILTERS)
+
+
+def with_suffix(path: Path, suffix: str) -> Path:
+    """Return ``path`` with ``suffix`` behind it when its name has none of its own."""
+    known = (*io.RESULT_SUFFIXES, *io.MEASUREMENT_SUFFIXES)
+    # A name such as "liver v1.2" has a dot, but no ending.
+    return path if path.name.lower().endswith(known) else path.with_name(path.name + suffix)
+
+
+def ask_table(scan: Scan, *, parent: QWidget | None = None) -> Path | None:
+    """Ask where to save the measurements."""
+    start = default_path(scan).with_name(f"{scan.name}_measurements.csv")
+    name, chosen = QFileDialog.getSaveFileName(parent, "Save the measurements", str(start), ";;".join(TABLE_FILTERS))
+    return with_suffix(Path(name), TABLE_FILTERS.get(chosen, ".csv")) if name else None
 
 
 def ask_session(current: Path | None, parent: QWidget | None = None) -> Path | None:
