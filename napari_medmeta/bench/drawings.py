@@ -20,6 +20,7 @@ TIME_STEPS = 120
 """Points along the axis of seconds: finer than a pixel is of no use."""
 SHOWN_SHARE = 90
 """Per cent of the sessions that have ended where the axis of seconds ends; a few very long ones would squeeze it."""
+TICKS = 10
 BELOW = 0.04
 """Dice left free below the lowest curve; curves that start from 0 come in from below."""
 DICE = "mean Dice"
@@ -30,8 +31,7 @@ def over_painted(results: Results) -> Picture | None:
     if len(results.ks) < 2:
         return None
     lines = [line for m in results.methods if not is_variant(m) and (line := _painted(results, m))]
-    bottom = min((y for line in lines for y in line.y if y > 0), default=0.0)
-    svg = curves(lines, x="painted slices", y=DICE, ticks=results.ks, bottom=max(bottom - BELOW, 0.0))
+    svg = curves(lines, x="painted slices", y=DICE, ticks=results.ks, bottom=_bottom(lines))
     caption = f"Mean Dice on the slices that were not painted, over how many were ({results.placement} placement)"
     return Picture(f"benchmark-slices-{results.placement}", svg, caption)
 
@@ -45,7 +45,8 @@ def over_looks(sessions: Sessions) -> Picture:
         _line(sessions, pair, x, np.array([dice_after_looks(s, count) for s in found])) for pair, found in every.items()
     ]
     caption = "Mean Dice of the whole scan over the slices looked at, one a round"
-    return Picture("benchmark-looks", curves(lines, x="slices looked at", y=DICE), caption)
+    svg = curves(lines, x="slices looked at", y=DICE, ticks=_ticks(count), bottom=_bottom(lines))
+    return Picture("benchmark-looks", svg, caption)
 
 
 def over_seconds(sessions: Sessions) -> Picture:
@@ -73,7 +74,8 @@ def policies(sessions: Sessions) -> Picture | None:
         for i, (policy, found) in enumerate(every.items())
     ]
     caption = "Mean Dice of our engine over the slices looked at, by who chooses the next slice"
-    return Picture("benchmark-policies", curves(lines, x="slices looked at", y=DICE), caption)
+    svg = curves(lines, x="slices looked at", y=DICE, ticks=_ticks(count), bottom=_bottom(lines))
+    return Picture("benchmark-policies", svg, caption)
 
 
 def trust(results: Results) -> Picture | None:
@@ -127,6 +129,16 @@ def _line(
 
 def _mean_curve(sessions: Sequence[SessionRun], count: int) -> tuple[float, ...]:
     return tuple(np.mean([dice_after_looks(s, count) for s in sessions], axis=0).tolist())
+
+
+def _bottom(lines: Sequence[Line]) -> float:
+    lowest = min((y for line in lines for y in line.y if y > 0), default=0.0)
+    return max(lowest - BELOW, 0.0)
+
+
+def _ticks(count: int) -> tuple[int, ...]:
+    step = max(1, round(count / TICKS))
+    return tuple(range(1, count + 1, step))
 
 
 def _style(order: Sequence[str], method: str) -> int:

@@ -26,7 +26,8 @@ body { margin: 2rem auto; max-width: 70rem; padding: 0 1rem; background: var(--g
 h1 { font-size: 1.7rem; } h2 { font-size: 1.25rem; margin-top: 2.5rem; border-bottom: 1px solid var(--line); }
 a { color: inherit; } nav { columns: 15rem; font-size: .9rem; } nav a { display: block; }
 code { font: .85em ui-monospace, monospace; } pre { white-space: pre-wrap; background: var(--shade); padding: .7rem; }
-.wide { overflow-x: auto; } table { border-collapse: collapse; font-size: .87rem; font-variant-numeric: tabular-nums; }
+.wide { overflow-x: auto; margin-bottom: 1.2rem; }
+table { border-collapse: collapse; font-size: .87rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .2rem .6rem; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--line); }
 th { background: var(--shade); vertical-align: bottom; white-space: normal; min-width: 3.5rem; }
 th:first-child, td:first-child { text-align: left; }

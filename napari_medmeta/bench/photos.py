@@ -21,7 +21,7 @@ from napari_medmeta.bench.protocol import Placement, Task, make_task
 from napari_medmeta.bench.scores import region_dice
 from napari_medmeta.bench.setting import Setting
 from napari_medmeta.bench.store import Run
-from napari_medmeta.core import Box, LabelArray, MedmetaError, Volume
+from napari_medmeta.core import Box, LabelArray, MaskArray, MedmetaError, Modality, Volume
 from napari_medmeta.core.jobs import Progress, silent
 
 __all__ = ["photo", "photos", "worst_slice"]
@@ -30,6 +30,8 @@ HEIGHT, WIDTH = 280, 360
 """Most pixels of one picture: three fit side by side on a page."""
 MARGIN = 0.25
 """What is shown around the structures, as a share of their own width: enough to find one's way."""
+SOFT_TISSUE_HU = (-160.0, 240.0)
+"""The window of 400 around 40 HU that abdomens are read in; for structures of such values on CT."""
 PERCENTILES = (1.0, 99.0)
 NEAR = 10
 """Voxels around the structures whose greys must be told apart: air and bone far away may be black and white."""
@@ -75,7 +77,8 @@ def photo(volume: Volume, task: Task, labels: LabelArray, *, index: int) -> byte
         np.take(a, index, axis=task.axis)[window][flips] for a in (volume.array, task.truth, labels)
     )
     size = _size(plane.shape, (geometry.spacing_mm[rows], geometry.spacing_mm[columns]))
-    grey = _grey(plane, near=ndimage.binary_dilation((truth > 0) | (proposal > 0), iterations=NEAR))
+    shown = (truth > 0) | (proposal > 0)
+    grey = _grey(plane, limits=_limits(plane, shown, modality=volume.modality))
     grey = np.asarray(Image.fromarray(grey).resize(size, Image.Resampling.BICUBIC).convert("RGB"))
     larger = (np.asarray(Image.fromarray(m).resize(size, Image.Resampling.NEAREST)) for m in (truth, proposal))
     return _png([grey, *(_coloured(grey, found, task.structures) for found in larger)])
@@ -117,9 +120,19 @@ def _window(truth: LabelArray, labels: LabelArray, *, axis: int) -> tuple[slice,
     return out[0], out[1]
 
 
-def _grey(plane: npt.NDArray[np.number], *, near: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
-    low, high = np.percentile(plane[near] if near.any() else plane, PERCENTILES)
-    grey = np.clip((plane.astype(np.float32) - low) / max(float(high - low), 1e-6), 0.0, 1.0) * 255
+def _limits(plane: npt.NDArray[np.number], shown: MaskArray, *, modality: Modality) -> tuple[float, float]:
+    """Return the values shown as black and as white."""
+    low, high = SOFT_TISSUE_HU
+    if modality is Modality.CT and shown.any() and low < np.median(plane[shown]) < high:
+        return low, high
+    near = ndimage.binary_dilation(shown, iterations=NEAR) if shown.any() else np.ones_like(shown)
+    dark, bright = np.percentile(plane[near], PERCENTILES)
+    return float(dark), float(bright)
+
+
+def _grey(plane: npt.NDArray[np.number], *, limits: tuple[float, float]) -> npt.NDArray[np.uint8]:
+    low, high = limits
+    grey = np.clip((plane.astype(np.float32) - low) / max(high - low, 1e-6), 0.0, 1.0) * 255
     return np.asarray(grey.astype(np.uint8))
 
 

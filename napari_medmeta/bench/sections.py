@@ -220,7 +220,9 @@ def _variants(runs: Sequence[Run], setting: Setting) -> list[Section | None]:
         f"{OURS}-NAME is the engine with its source NAME alone, {OURS}-without-NAME the engine without it, "
         f"{OURS}-fixed-trust the engine that does not test its sources on the painted slices."
     )
-    return [_section(f"Parts of {OURS}", Text(text), tables.means(results, oracle=False))]
+    words = f"{OURS} minus each, paired by case:"
+    blocks: list[Block] = [tables.means(results, oracle=False), Text(words), tables.against_each(results)]
+    return [_section(f"Parts of {OURS}", Text(text), *(blocks if OURS in results.methods else blocks[:1]))]
 
 
 def _slow(runs: Sequence[Run], setting: Setting) -> list[Section | None]:

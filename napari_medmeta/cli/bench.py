@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from napari_medmeta.bench.plan import Plan, Skipped
     from napari_medmeta.bench.store import Run
     from napari_medmeta.cli.options import Subparsers
+    from napari_medmeta.core.jobs import Progress
 
 __all__ = ["add_parser", "run"]
 
@@ -121,7 +122,11 @@ def run(args: argparse.Namespace) -> int:
         {} if args.methods else missing_methods(weights=plan.weights),
         time.perf_counter() - started,
     )
-    for path in write_report(args.out, runs, sessions, setting, page=args.report, pictures=not args.no_pictures):
+    with _stages() as progress:
+        files = write_report(
+            args.out, runs, sessions, setting, page=args.report, pictures=not args.no_pictures, progress=progress
+        )
+    for path in files:
         print(f"Wrote {path}")
     return 0
 
@@ -155,6 +160,20 @@ def _bar(total: int, unit: str, name: str) -> Iterator[Any]:
 
     with tqdm(total=total, unit=unit, desc=name, disable=None) as bar:
         yield lambda: bar.update() and None
+
+
+@contextmanager
+def _stages() -> Iterator[Progress]:
+    from tqdm import tqdm
+
+    # The report is written at once; only its pictures take long enough to wait for.
+    with tqdm(total=100, unit="%", desc="report", disable=None, leave=False) as bar:
+
+        def tell(fraction: float, stage: str, /) -> None:
+            bar.set_description(stage, refresh=False)
+            bar.update(round(100 * fraction) - bar.n)
+
+        yield tell
 
 
 def _without_folders(word: str) -> str:
