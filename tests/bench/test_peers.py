@@ -7,7 +7,7 @@ import pytest
 
 from napari_medmeta.bench.methods import available_methods, build_methods, is_slow, missing_methods, registry
 from napari_medmeta.bench.methods.interpolation import SignedDistance, signed_distance_mm
-from napari_medmeta.bench.methods.stack import stack_of
+from napari_medmeta.bench.methods.stack import UNEVEN_REACH, Stack, region_of, stack_of
 from napari_medmeta.bench.methods.vote import majority
 from napari_medmeta.bench.protocol import make_task
 from napari_medmeta.bench.scores import dice_by_structure, mean_of
@@ -16,6 +16,8 @@ from napari_medmeta.core import (
     InputError,
     LabelArray,
     MissingExamplesError,
+    SliceExample,
+    SliceRef,
     Support,
     Volume,
     support_from_labels,
@@ -78,6 +80,83 @@ def test_a_structure_is_bounded_by_half_the_distance_of_the_examples():
     half = (task.painted[1] - task.painted[0]) / 2
     assert allowed[0] == np.ceil(task.painted[0] - half)
     assert allowed[-1] == np.floor(task.painted[-1] + half)
+
+
+def uneven(indices: tuple[int, ...], radius: float) -> Stack:
+    """A disc on slices of 2 mm, painted where told."""
+    geometry = Geometry.from_parts((40, 50, 50), spacing_mm=(2.0, 1.0, 1.0))
+    j, k = np.indices((50, 50))
+    disc = (np.hypot(j - 25, k - 25) <= radius).astype(np.uint8)
+    labels = np.full(geometry.shape, 255, dtype=np.uint8)
+    labels[list(indices)] = disc
+    return stack_of(Volume(np.zeros(geometry.shape, np.float32), geometry), support_from_labels(labels, axis=0))
+
+
+def test_beyond_uneven_examples_a_wide_structure_goes_on_for_their_mean_distance():
+    assert uneven((10, 12, 20), radius=20).reach_mm(1, 2) == pytest.approx(2.0 * 5)
+
+
+def test_beyond_uneven_examples_a_narrow_structure_goes_on_for_some_radii_only():
+    stack = uneven((10, 12, 20), radius=4)
+    assert stack.reach_mm(1, 2) == pytest.approx(UNEVEN_REACH * stack.radius_mm(1, 2))
+
+
+def test_examples_that_are_even_up_to_rounding_count_as_even():
+    assert uneven((10, 14, 19), radius=20).reach_mm(1, 2) == pytest.approx(2.0 * 4.5 / 2)
+
+
+def strokes_on(labels: LabelArray, geometry: Geometry, indices: tuple[int, ...]) -> Support:
+    """A cross through each structure of a slice, and a background stroke along the border of the slice."""
+    examples = []
+    for index in indices:
+        plane = labels[index]
+        known = np.zeros(plane.shape, dtype=bool)
+        known[[2, -3], 2:-2] = known[2:-2, [2, -3]] = True
+        known &= plane == 0
+        for value in np.unique(plane[plane > 0]):
+            rows, columns = np.nonzero(plane == value)
+            middle, centre = int(np.median(rows)), int(np.median(columns))
+            known[middle, columns.min() : columns.max() + 1] |= (
+                plane[middle, columns.min() : columns.max() + 1] == value
+            )
+            known[rows.min() : rows.max() + 1, centre] |= plane[rows.min() : rows.max() + 1, centre] == value
+        examples.append(SliceExample(SliceRef(0, index), plane.copy(), known))
+    found = tuple(int(v) for v in np.unique(labels[list(indices)]) if v)
+    return Support(geometry.shape, tuple(examples), found)
+
+
+@pytest.mark.parametrize("name", ["random-walker", "forest-position", "growcut"])
+def test_peers_that_grow_from_seeds_take_strokes_and_keep_them(name):
+    if name not in available_methods():
+        pytest.skip(missing_methods()[name])
+    phantom = simple_blobs(shape=(16, 40, 40), spacing_mm=(3.0, 1.0, 1.0), noise=4.0)
+    support = strokes_on(phantom.labels, phantom.volume.geometry, (4, 8, 12))
+    (method,) = build_methods([name])
+    labels = method.segment(phantom.volume, support)
+    overlap = np.mean(labels[4:13][phantom.labels[4:13] > 0] == phantom.labels[4:13][phantom.labels[4:13] > 0])
+    assert overlap > 0.7
+    for example in support.examples:
+        assert np.array_equal(labels[example.ref.index][example.known], example.labels[example.known])
+
+
+@pytest.mark.parametrize("name", ["interpolation-dome", "unet"])
+def test_peers_that_need_whole_outlines_ask_for_a_complete_slice(name):
+    phantom = simple_blobs(shape=(16, 40, 40))
+    (method,) = build_methods([name])
+    with pytest.raises(MissingExamplesError):
+        method.segment(phantom.volume, strokes_on(phantom.labels, phantom.volume.geometry, (4, 8, 12)))
+
+
+def test_a_stroke_thinner_than_the_grid_is_not_lost():
+    geometry = Geometry.from_parts((3, 64, 64))
+    plane = np.zeros((64, 64), dtype=np.uint8)
+    plane[20:40, 20:40] = 1
+    known = np.zeros(plane.shape, dtype=bool)
+    known[30, 22:38] = known[8, 8:56] = known[56, 8:56] = True
+    support = Support(geometry.shape, (SliceExample(SliceRef(0, 1), plane, known),), (1,))
+    region = region_of(Volume(np.zeros(geometry.shape, np.float32), geometry), support, max_voxels=900, strokes=True)
+    assert region.step > 2
+    assert (region.seeds == 2).any()
 
 
 def test_a_peer_without_a_complete_slice_asks_for_one():

@@ -11,7 +11,7 @@ import pytest
 
 from napari_medmeta.bench.methods import available_methods, build_methods, is_slow, missing_methods, registry
 from napari_medmeta.bench.methods.nninteractive import NnInteractive
-from napari_medmeta.core import Geometry, LabelArray, Volume, support_from_labels
+from napari_medmeta.core import Geometry, LabelArray, SliceExample, SliceRef, Support, Volume, support_from_labels
 
 AWAY = 2
 
@@ -69,6 +69,20 @@ class FakeSession:
             if 0 <= index < self.shape[normal]:
                 box[normal] = slice(index, index + 1)
                 self.target_buffer[tuple(box)][lasso_image > 0] = int(include_interaction)
+        return interaction_bbox
+
+    def add_scribble_interaction(
+        self,
+        scribble_image,
+        include_interaction,
+        run_prediction=True,
+        override_capability_checks=False,
+        interaction_bbox=None,
+    ):
+        assert list(scribble_image.shape) == [stop - start for start, stop in interaction_bbox]
+        self.calls.append(("scribble", include_interaction, interaction_bbox))
+        if include_interaction:
+            self.target_buffer[:] = 1
         return interaction_bbox
 
 
@@ -135,6 +149,18 @@ def test_a_leak_on_a_painted_slice_is_taken_away_by_a_negative_lasso(sessions):
 def test_no_negative_lasso_is_needed_where_nothing_leaks(sessions):
     segmented(0, (4,))
     assert all(call[1] for call in sessions[0].calls if call[0] == "lasso")
+
+
+def test_strokes_are_scribbles_and_a_leak_into_background_strokes_is_taken_away(sessions):
+    volume, truth = stairs(0)
+    known = np.zeros(truth.shape[1:], dtype=bool)
+    known[3, 2:6] = known[10, 1:12] = True
+    support = Support(truth.shape, (SliceExample(SliceRef(0, 4), truth[4], known),), (2,))
+    NnInteractive(Path("model")).segment(volume, support)
+    assert sessions[0].calls[1:] == [
+        ("scribble", True, [[4, 5], [3, 4], [2, 6]]),
+        ("scribble", False, [[4, 5], [10, 11], [1, 12]]),
+    ]
 
 
 def test_painted_slices_stay_as_painted(sessions):

@@ -29,7 +29,7 @@ class Forest:
     position: bool = True
     trees: int = 30
     seed: int = 0
-    version: str = "4"
+    version: str = "5"
 
     @property
     def name(self) -> str:
@@ -38,7 +38,7 @@ class Forest:
 
     def segment(self, volume: Volume, support: Support) -> LabelArray:
         """Return (I, J, K) labels of highest smoothed probability inside each structure's bound."""
-        region = region_of(volume, support)
+        region = region_of(volume, support, strokes=True)
         table = features_of(region.image, region.spacing_mm)
         if self.position:
             table = np.concatenate([table, _positions(region)])
@@ -51,7 +51,7 @@ class Forest:
 
     def _samples(self, region: Region) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
         painted = np.isin(np.arange(region.image.shape[0]) + region.box[0].start, region.stack.indices)
-        rows = np.flatnonzero(np.broadcast_to(painted[:, None, None], region.image.shape))
+        rows = np.flatnonzero(painted[:, None, None] & (region.seeds > 0))
         if rows.size > MAX_SAMPLES:
             rows = np.sort(np.random.default_rng(self.seed).choice(rows, MAX_SAMPLES, replace=False))
         return rows, region.seeds.reshape(-1)[rows]

@@ -25,12 +25,12 @@ class SignedDistance:
     """Linear interpolation of signed distances in mm (Raya and Udupa 1990, Herman et al. 1992).
 
     Between two neighbouring painted slices that both hold a structure its signed distances are blended
-    linearly. Beyond its ends it is absent or, with ``dome``, an ellipse rounds it off over half the
-    distance of the painted slices (with one slice, over 1.5 radii of the painted area).
+    linearly. Beyond its ends it is absent or, with ``dome``, an ellipse rounds it off over the reach that all
+    peers are given (`Stack.reach_mm`; with one slice, over 1.5 radii of the painted area).
     """
 
     dome: bool = False
-    version: str = "2"
+    version: str = "3"
 
     @property
     def name(self) -> str:
@@ -47,7 +47,6 @@ class SignedDistance:
             ends = _ends(stack, structure, fields) if self.dome else ()
             for index, field in (*_between(stack, fields), *ends):
                 _put(structure, index, field, out, best)
-        out[stack.indices] = stack.labels
         return stack.to_volume(out)
 
 

@@ -23,13 +23,13 @@ class GrowCut:
     """Fast GrowCut (Zhu et al. 2014), "grow from seeds" of 3D Slicer, inside the painted bound."""
 
     name: str = "growcut"
-    version: str = "3"
+    version: str = "4"
 
     def segment(self, volume: Volume, support: Support) -> LabelArray:
         """Return (I, J, K) labels that reached each voxel at the lowest cost."""
         import itk
 
-        region = region_of(volume, support, max_voxels=GROWCUT_VOXELS, seeded_ends=True)
+        region = region_of(volume, support, max_voxels=GROWCUT_VOXELS, seeded_ends=True, strokes=True)
         seeds = _itk_image(region.seeds.astype(np.uint8), region.spacing_mm)
         image = _itk_image(region.image * np.float32(GRAY_LEVELS), region.spacing_mm)
         grow = itk.FastGrowCut[type(image), type(seeds)].New(image)
@@ -50,7 +50,7 @@ class ContourInterpolation:
     """Morphological contour interpolation (Zukic et al. 2016), optionally with our rounded ends."""
 
     dome: bool = True
-    version: str = "3"
+    version: str = "4"
 
     @property
     def name(self) -> str:
@@ -66,7 +66,6 @@ class ContourInterpolation:
             painted[stack.indices] = stack.labels == structure
             # One structure at a time: given several at once, the filter can lose one.
             out[_between(painted, stack.spacing_mm) > 0] = structure
-        out[stack.indices] = stack.labels
         return stack.to_volume(out)
 
 

@@ -52,7 +52,6 @@ class LabelPropagation:
             held = stack.indices[stack.painted_with(structure)]
             between = slice(int(held[0]), int(held[-1]) + 1)
             out[between][carried[between] == structure] = structure
-        out[stack.indices] = stack.labels
         return stack.to_volume(out)
 
     def _carried(self, stack: Stack, image: FloatArray) -> LabelArray:

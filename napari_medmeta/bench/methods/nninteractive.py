@@ -35,15 +35,20 @@ class InteractiveSession(Protocol):
     ) -> object:
         """Add a filled outline on one slice, cut out to ``interaction_bbox``, and predict."""
 
+    def add_scribble_interaction(
+        self, scribble_image: LabelArray, include_interaction: bool, *, interaction_bbox: list[list[int]]
+    ) -> object:
+        """Add strokes on one slice in the same way."""
+
 
 @dataclass(frozen=True)
 class NnInteractive:
     """nnInteractive (Isensee et al. 2025, arXiv 2503.08373) with the weights in a local folder.
 
-    Every painted slice of a structure is a lasso around it; where the answer still leaks on a painted slice,
-    a negative lasso takes the leak away. It predicts after every lasso, as its authors advise. Its answers
-    are not bounded: it was trained to find the ends by itself. Where two structures claim a voxel, the one
-    of higher number has it.
+    Every painted slice of a structure is a lasso around it, strokes are scribbles; where the answer still leaks
+    into what is known as something else, a negative one takes the leak away. It predicts after every prompt, as
+    its authors advise. Its answers are not bounded: it was trained to find the ends by itself. Where two
+    structures claim a voxel, the one of higher number has it.
 
     Parameters
     ----------
@@ -72,7 +77,7 @@ class NnInteractive:
 
     def segment(self, volume: Volume, support: Support) -> LabelArray:
         """Return (I, J, K) labels."""
-        stack = stack_of(volume, support)
+        stack = stack_of(volume, support, strokes=True)
         out = np.zeros(volume.array.shape, dtype=np.uint8)
         # Its progress is printed line by line; the judge has a progress bar of its own.
         with contextlib.redirect_stdout(io.StringIO()):
@@ -83,25 +88,24 @@ class NnInteractive:
                 self._session.reset_interactions()
                 self._prompt(stack, structure, buffer)
                 out[buffer > 0] = structure
-        stacked = np.moveaxis(out, stack.axis, 0)
-        stacked[stack.indices] = stack.labels
-        return out
+        return stack.to_volume(np.moveaxis(out, stack.axis, 0))
 
     def _prompt(self, stack: Stack, structure: int, buffer: LabelArray) -> None:
         painted = stack.labels == structure
         for position in stack.painted_with(structure):
-            self._lasso(stack, int(stack.indices[position]), painted[position], include=True)
+            self._add(stack, int(position), painted[position], include=True)
         answer = np.moveaxis(buffer, stack.axis, 0)
         for position, index in enumerate(stack.indices):
-            leak = (answer[index] > 0) & ~painted[position]
+            leak = (answer[index] > 0) & stack.known[position] & ~painted[position]
             if leak.any():
-                self._lasso(stack, int(index), leak, include=False)
+                self._add(stack, position, leak, include=False)
 
-    def _lasso(self, stack: Stack, index: int, mask: MaskArray, *, include: bool) -> None:
+    def _add(self, stack: Stack, position: int, mask: MaskArray, *, include: bool) -> None:
+        index = int(stack.indices[position])
         rows, columns = (np.flatnonzero(mask.any(axis=1 - a)) for a in (0, 1))
         box = [[int(hit[0]), int(hit[-1]) + 1] for hit in (rows, columns)]
-        crop = mask[slice(*box[0]), slice(*box[1])].astype(np.uint8)
+        crop = np.expand_dims(mask[slice(*box[0]), slice(*box[1])].astype(np.uint8), stack.axis)
         box.insert(stack.axis, [index, index + 1])
-        self._session.add_lasso_interaction(
-            np.ascontiguousarray(np.expand_dims(crop, stack.axis)), include, interaction_bbox=box
-        )
+        session = self._session
+        add = session.add_lasso_interaction if stack.complete[position] else session.add_scribble_interaction
+        add(np.ascontiguousarray(crop), include, interaction_bbox=box)

@@ -24,11 +24,11 @@ class RandomWalker:
 
     beta: float = 20_000.0
     name: str = "random-walker"
-    version: str = "3"
+    version: str = "4"
 
     def segment(self, volume: Volume, support: Support) -> LabelArray:
         """Return (I, J, K) labels of highest probability inside each structure's bound."""
-        region = region_of(volume, support)
+        region = region_of(volume, support, strokes=True)
         with warnings.catch_warnings():
             # The solver warns of its own fallback and of tiny matrices; neither changes the answer's meaning.
             warnings.simplefilter("ignore")
