@@ -20,9 +20,9 @@ ONE_SLICE_REACH = 2.0
 """Radii by which a structure may go on beyond a single example; 1, 1.5, 2 and 3 were tried on the development
 cases: the random walker reached 0.59, 0.63, 0.65 and 0.63, forest and GrowCut the like."""
 UNEVEN_REACH = 1.5
-"""Radii beyond the outer one of unevenly placed slices, at most. Placed at random on five development cases (three and five
-slices), GrowCut reached 0.60 with half a mean distance, 0.72 with a whole one, 0.72 and 0.71 with 1.5 and 1 radii
-as a limit, the dome 0.49, 0.58, 0.58 and 0.58; placed evenly, a whole distance lost 0.02 to 0.05 against a half."""
+"""Radii beyond the outer one of unevenly placed slices, at most. Placed at random on five development cases (three
+and five slices), GrowCut reached 0.60 with half a mean distance, 0.72 with a whole one, 0.72 and 0.71 with 1.5 and 1
+radii as a limit, the dome 0.49, 0.58, 0.58 and 0.58; placed evenly, a whole distance lost 0.04 to 0.05 against half."""
 MAX_VOXELS = 400_000
 """Voxels on which the random walker and the forest work; finer grids gain little and cost minutes."""
 
