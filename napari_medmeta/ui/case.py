@@ -13,6 +13,7 @@ from napari_medmeta.core import BACKGROUND, UNLABELLED, Box, MedmetaError, Slice
 from napari_medmeta.session import Change, Session, Topic
 from napari_medmeta.ui.controller import Controller
 from napari_medmeta.ui.keys import Act
+from napari_medmeta.ui.label_names import names_of_layer
 from napari_medmeta.ui.layers import CaseLayers
 from napari_medmeta.ui.overlay import Chores
 from napari_medmeta.ui.scan import Scan, require_same_place
@@ -94,7 +95,7 @@ class Case:
         except MedmetaError as error:
             self.controller.failed.emit(error)
             return False
-        return self.controller.use_labels(np.asarray(layer.data))
+        return self.controller.use_labels(np.asarray(layer.data), names=names_of_layer(layer))
 
     def close(self) -> None:
         """Stop the engine, close the session's file and remove our layers."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,7 @@ from napari_medmeta.core import (
 from napari_medmeta.session import Change, PaintMode, Session, SliceState, Topic
 from napari_medmeta.ui.guide import Guide, named
 from napari_medmeta.ui.keys import STRUCTURE_KEYS
+from napari_medmeta.ui.label_names import renumbered
 from napari_medmeta.ui.scan import Scan
 from napari_medmeta.ui.slice_strip import STATE_WORDS, StripValue
 from napari_medmeta.ui.strokes import BACKGROUND_STROKE, Edit, strokes_on, touched_slices
@@ -53,6 +55,8 @@ __all__ = ["Controller", "Work"]
 DEFAULT_CONFIDENCE = 0.9
 DEFAULT_FLOOR = 0.5
 """A contour that is expected to be half wrong takes longer to mend than to paint anew."""
+
+NO_NAMES: Mapping[int, str] = MappingProxyType({})
 
 PROPOSED_STATES = (SliceState.PROPOSED, SliceState.TO_REVIEW)
 
@@ -104,6 +108,7 @@ class Controller:
         self.work = Work()
         self.focus = SliceRef(0, session.geometry.shape[0] // 2)
         self._guide = Guide()
+        self._reason: tuple[SliceRef, str] | None = None
         self._expected_dice: Mapping[int, float] = {}
         self._slice_dice: dict[SliceRef, float] = {}
         self._strokes: tuple[tuple[SliceRef, MaskArray], ...] = ()
@@ -189,16 +194,24 @@ class Controller:
     def words(self, ref: SliceRef, /) -> str:
         """Say in words what is known about the slice ``ref``."""
         state = self.session.slice_state(ref)
-        dice = self.slice_confidence(ref) if state in PROPOSED_STATES else None
-        return STATE_WORDS[state] + ("" if dice is None else f", expected Dice {dice:.2f}")
+        value = self.slice_confidence(ref) if state in PROPOSED_STATES else None
+        if value is None:
+            return STATE_WORDS[state]
+        # Across the examples' axis no slice was ever judged by itself: only the mean probability is known.
+        measure = f"expected Dice {value:.2f}" if ref in self._slice_dice else f"{value:.0%} sure on average"
+        return f"{STATE_WORDS[state]}\n{measure}" + ("\nonly a hint" if self.is_hint(ref) else "")
 
     def hint(self) -> str:
         """Say in one line what is missing, or what to do next."""
+        if self._reason is not None and self._reason[0] == self.focus and not self._missing():
+            return f"{self._reason[1]}. Accept the slice (A), or correct it by painting."
         if self.work.proposing and not self._missing():
             return "Proposing the rest. You can look at it as it comes, and go on painting."
         elsewhere = not self._missing() and not self.is_proposed(self.focus)
         if elsewhere and any(state in PROPOSED_STATES for state in self.session.axis_overview(self.focus.axis)):
-            return "Go to a yellow or orange slice of the strip to look at its proposal."
+            return "Go to a yellow or orange slice of the strip to look at its proposal, or to the next best one (N)."
+        if self.is_proposed(self.focus) and self.is_hint(self.focus) and not self._missing():
+            return "Here the proposal is too unsure to be outlined: paint the slice, or accept it (A) if it fits."
         return self.session.hint()
 
     # What the user does
@@ -206,6 +219,8 @@ class Controller:
     def look_at(self, ref: SliceRef) -> None:
         """Note the slice on screen: it is proposed first."""
         if ref != self.focus:
+            if self._reason is not None and self._reason[0] != ref:
+                self._reason = None
             self.focus = ref
             self.session.look_at(ref)
             self.looked.emit(ref)
@@ -217,6 +232,7 @@ class Controller:
             self.told.emit("There is no slice to suggest: first there has to be a proposal.")
             return False
         found = named(suggestion, {s.id: s.name for s in self.structures})
+        self._reason = (found.ref, found.reason)
         self.led.emit(found.ref, found.region)
         self.told.emit(f"{found.reason}.")
         return True
@@ -300,14 +316,16 @@ class Controller:
         """Ask the engine in the background; the answer comes by ``answered``."""
         self._runner.ask(question)
 
-    def use_labels(self, labels: npt.NDArray[Any]) -> bool:
+    def use_labels(self, labels: npt.NDArray[Any], *, names: Mapping[int, str] = NO_NAMES) -> bool:
         """Take every slice of ``labels`` (I, J, K) that holds a label as an example.
 
         The axis is the one on which they were painted slice by slice; labels that are not in the table
-        are added to it.
+        are added to it. ``names`` are those of the labels, where their file knows them.
         """
         axis = guess_axis(labels, self.session.geometry)
-        return self._do(lambda: self.session.import_labels(labels, axis=axis))
+        numbers, fresh = renumbered(labels, names, self.structures)
+        done = self._do(lambda: self.session.import_labels(numbers, axis=axis))
+        return done and all(self.rename_structure(number, name) for number, name in fresh.items())
 
     def accept_slice(self) -> bool:
         """Accept the proposal on the slice on screen."""
@@ -428,6 +446,8 @@ class Controller:
         self.failed.emit(error)
 
     def _on_change(self, change: Change) -> None:
+        if self._reason is not None and not self.is_proposed(self._reason[0]):
+            self._reason = None
         if Topic.EXAMPLES in change.what:
             self._note_strokes(self.session.support().examples)
         self.changed.emit(change)

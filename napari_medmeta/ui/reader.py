@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,10 @@ from napari.utils.notifications import show_info, show_warning
 from qtpy.QtWidgets import QApplication, QDialog
 
 from napari_medmeta import io
-from napari_medmeta.core import Geometry, MedmetaError, Volume
+from napari_medmeta.core import Geometry, GeometryMismatchError, MedmetaError, Volume
 from napari_medmeta.ui.dialogs import SeriesChooser
-from napari_medmeta.ui.scan import label_arguments, layer_arguments, scan_record
+from napari_medmeta.ui.label_names import NAMES_KEY
+from napari_medmeta.ui.scan import Scan, label_arguments, layer_arguments, scan_record
 
 __all__ = ["get_reader"]
 
@@ -39,6 +41,9 @@ def get_reader(path: str | Sequence[str]) -> Callable[[Any], list[LayerData]] | 
 def _read(path: str | Sequence[str]) -> list[LayerData]:
     file = Path(path if isinstance(path, str) else path[0])
     try:
+        if io.is_dicom_labels(file):
+            # A DICOM file's own name is often the patient's.
+            return _label_layer(_dicom_labels(file), name="DICOM segmentation")
         series, chosen = _choose_series(file)
         return _layers(io.read_volume(file, series=series), file) if chosen else NOTHING
     except MedmetaError as error:
@@ -48,12 +53,33 @@ def _read(path: str | Sequence[str]) -> list[LayerData]:
 
 def _layers(volume: Volume, file: Path) -> list[LayerData]:
     if _is_labels(volume, file):
-        data, arguments = label_arguments(volume.array.astype(np.uint8), volume.geometry, name=volume.name)
-        return [(data, arguments, "labels")]
+        return _label_layer(io.read_named_labels(file), name=volume.name)
     data, arguments = layer_arguments(volume)
     if volume.notes:
         show_info(" ".join(volume.notes))
     return [(data, arguments, "image")]
+
+
+def _dicom_labels(file: Path) -> io.NamedLabels:
+    """Read a SEG or RTSTRUCT onto the open scan that it fits; a SEG alone comes on its own grid."""
+    scans = _open_scans()
+    if not scans:
+        return io.read_named_labels(file)
+    for scan in scans[:-1]:
+        with suppress(GeometryMismatchError):
+            return io.read_named_labels(file, like=scan.grid.original, source=scan.source)
+    return io.read_named_labels(file, like=scans[-1].grid.original, source=scans[-1].source)
+
+
+def _label_layer(found: io.NamedLabels, *, name: str) -> list[LayerData]:
+    data, arguments = label_arguments(found.labels, found.geometry, name=name)
+    if found.names:
+        arguments["metadata"] = {**arguments["metadata"], NAMES_KEY: dict(found.names)}
+        # napari shows this beside the cursor.
+        arguments["features"] = {"index": [0, *found.names], "structure": ["", *found.names.values()]}
+    if found.notes:
+        show_info(" ".join(found.notes))
+    return [(data, arguments, "labels")]
 
 
 def _is_labels(volume: Volume, file: Path) -> bool:
@@ -73,11 +99,14 @@ def _holds_labels(array: npt.NDArray[Any]) -> bool:
 
 
 def _scan_is_open(geometry: Geometry) -> bool:
+    return any(scan.grid.original.same_grid(geometry) for scan in _open_scans())
+
+
+def _open_scans() -> list[Scan]:
     viewer = napari.current_viewer()
-    if viewer is None:
-        return False
-    scans = (scan_record(layer) for layer in viewer.layers if isinstance(layer, napari.layers.Image))
-    return any(scan is not None and scan.grid.original.same_grid(geometry) for scan in scans)
+    layers = viewer.layers if viewer is not None else ()
+    found = (scan_record(layer) for layer in layers if isinstance(layer, napari.layers.Image))
+    return [scan for scan in found if scan is not None]
 
 
 def _choose_series(path: Path) -> tuple[str | None, bool]:

@@ -1,0 +1,145 @@
+"""Label files become the segmentation with the names they carry: DICOM SEG, RTSTRUCT, 3D Slicer's NRRD."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from napari.layers import Labels
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+
+from napari_medmeta.core import Structure
+from napari_medmeta.io import read_named_labels, read_volume, write_labels, write_segmentation
+from napari_medmeta.ui import reader
+from napari_medmeta.ui.label_names import NAMES_KEY, names_of_layer, renumbered
+from napari_medmeta.ui.reader import get_reader
+from napari_medmeta.ui.scan import scan_of
+
+TABLE = (Structure(1, "Liver", "#112233"), Structure(2, "Spleen", "#445566"))
+
+
+def write_series(folder: Path) -> Path:
+    """Write a CT of 6 slices, 20 x 24, and return its folder."""
+    folder.mkdir()
+    pixels = np.random.default_rng(0).integers(0, 100, (6, 20, 24)).astype(np.int16)
+    for index, plane in enumerate(pixels):
+        data = Dataset()
+        data.SOPClassUID, data.SOPInstanceUID = CTImageStorage, f"1.2.3.4.{index + 1}"
+        data.StudyInstanceUID, data.SeriesInstanceUID, data.FrameOfReferenceUID = "1.2.3", "1.2.3.4", "1.2.3.9"
+        data.Modality, data.SeriesDescription, data.PatientName = "CT", "thin soft", "Doe^Jane"
+        data.PatientID, data.PatientBirthDate, data.StudyDate = "PAT0815", "19700102", "20010203"
+        data.ImagePositionPatient = [-12, -10, 5.0 * index]
+        data.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
+        data.PixelSpacing, data.SliceThickness = [1, 1], 5
+        data.RescaleSlope, data.RescaleIntercept = 1, 0
+        data.Rows, data.Columns = plane.shape
+        data.SamplesPerPixel, data.PhotometricInterpretation = 1, "MONOCHROME2"
+        data.BitsAllocated = data.BitsStored = 16
+        data.HighBit, data.PixelRepresentation = 15, 1
+        data.PixelData = plane.tobytes()
+        data.file_meta = FileMetaDataset()
+        data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        data.file_meta.MediaStorageSOPClassUID = data.SOPClassUID
+        data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID
+        data.save_as(folder / f"{index}.dcm", enforce_file_format=True)
+    return folder
+
+
+@pytest.fixture
+def series(tmp_path: Path) -> Path:
+    return write_series(tmp_path / "series")
+
+
+@pytest.fixture
+def seg(series: Path, tmp_path: Path) -> Path:
+    geometry = read_volume(series).geometry
+    labels = np.zeros(geometry.shape, np.uint8)
+    labels[2, 5:9, 6:10], labels[2, 12:14, 3:8] = 1, 2
+    return write_segmentation(tmp_path / "seg.dcm", labels, geometry, source=series, names={1: "Spleen", 2: "Cyst"})
+
+
+def opened(path: Path) -> tuple[Any, dict[str, Any], str]:
+    read = get_reader(str(path))
+    assert read is not None
+    (found,) = read(str(path))
+    return found
+
+
+def add(viewer: Any, path: Path) -> Any:
+    data, arguments, kind = opened(path)
+    return getattr(viewer, f"add_{kind}")(data, **arguments)
+
+
+def test_named_labels_take_the_numbers_of_the_table() -> None:
+    labels = np.array([[[0, 1, 2, 3, 9]]], np.uint8)
+    numbers, fresh = renumbered(labels, {1: "spleen", 2: "Cyst", 3: "Vein"}, TABLE)
+    assert numbers.tolist() == [[[0, 2, 3, 4, 9]]]
+    assert dict(fresh) == {3: "Cyst", 4: "Vein"}
+
+
+def test_labels_without_names_stay_as_they_are() -> None:
+    labels = np.array([[[0, 1, 255]]], np.uint8)
+    numbers, fresh = renumbered(labels, {}, TABLE)
+    assert numbers is labels
+    assert not fresh
+
+
+def test_a_dicom_segmentation_opens_as_labels_with_names(seg: Path) -> None:
+    data, arguments, kind = opened(seg)
+    assert kind == "labels"
+    assert arguments["name"] == "DICOM segmentation"
+    assert np.count_nonzero(data == 1) == 16
+    assert names_of_layer(Labels(data, metadata=arguments["metadata"])) == {1: "Spleen", 2: "Cyst"}
+
+
+def test_names_of_a_slicer_file_are_kept(series: Path, tmp_path: Path) -> None:
+    geometry = read_volume(series).geometry
+    labels = np.zeros(geometry.shape, np.uint8)
+    labels[2, 5:9, 6:10] = 4
+    _, arguments, kind = opened(write_labels(tmp_path / "a.seg.nrrd", labels, geometry, names={4: "Tumour"}))
+    assert kind == "labels"
+    assert arguments["metadata"][NAMES_KEY] == {4: "Tumour"}
+
+
+def test_a_segmentation_becomes_the_segmentation_of_the_open_scan(
+    viewer: Any, make_panel: Any, qtbot: Any, series: Path, seg: Path, tmp_path: Path
+) -> None:
+    panel = make_panel(viewer)
+    add(viewer, series)
+    qtbot.waitUntil(lambda: panel.case is not None, timeout=5000)
+    controller = panel.case.controller
+    controller.add_structure("Spleen")
+    layer = add(viewer, seg)
+    assert panel.case.use_layer(layer)
+    assert [s.name for s in controller.structures] == ["Spleen", "Cyst"]
+    assert [controller.session.voxel_count(s.id) for s in controller.structures] == [16, 10]
+    # And back: what is saved lies on the series, with both names.
+    assert controller.save(tmp_path / "out.dcm", with_proposals=False)
+    found = read_named_labels(tmp_path / "out.dcm", like=read_volume(series).geometry, source=series)
+    assert dict(found.names) == {1: "Spleen", 2: "Cyst"}
+    assert np.array_equal(found.labels, read_named_labels(seg, like=found.geometry).labels)
+    assert controller.save(tmp_path / "anonymous.dcm", with_proposals=False, anonymous=True)
+    assert b"PAT0815" not in (tmp_path / "anonymous.dcm").read_bytes()
+
+
+def test_a_segmentation_of_another_scan_is_refused_in_words(
+    monkeypatch: pytest.MonkeyPatch, seg: Path, series: Path
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(reader, "show_warning", told.append)
+    other = read_volume(series)
+    affine = np.array(other.geometry.affine)
+    affine[:3, 3] += 40
+    moved = type(other)(other.array, type(other.geometry)(other.geometry.shape, affine), other.modality)
+    monkeypatch.setattr(reader, "_open_scans", lambda: [scan_of(moved)])
+    assert opened(seg) == (None,)
+    assert "does not lie on the scan's grid" in told[0]
+
+
+def test_the_layer_says_the_name_under_the_cursor(viewer: Any, seg: Path) -> None:
+    layer = add(viewer, seg)
+    assert isinstance(layer, Labels)
+    assert list(layer.features["structure"]) == ["", "Spleen", "Cyst"]
