@@ -15,9 +15,10 @@ from napari_medmeta.bench import run as run_module
 from napari_medmeta.bench.cases import Case, find_cases, load_case
 from napari_medmeta.bench.methods import Method, build_methods
 from napari_medmeta.bench.methods.vote import Vote
+from napari_medmeta.bench.painting import parse_painting
 from napari_medmeta.bench.protocol import Placement, make_task
-from napari_medmeta.bench.run import Plan, keys_of, run_case, run_plan
-from napari_medmeta.bench.store import Run, RunStore
+from napari_medmeta.bench.run import Plan, keys_of, keys_of_plan, run_case, run_plan
+from napari_medmeta.bench.store import Run, RunKey, RunStore
 from napari_medmeta.core import Cancelled, CancelToken, InputError, LabelArray, MedmetaError, Support, Volume
 
 FAST = ("interpolation", "interpolation-dome")
@@ -108,6 +109,85 @@ def test_another_seed_changes_the_key_and_with_even_placement_nothing_else(cases
     run_plan(even(cases[:1], FAST), first)
     run_plan(even(cases[:1], FAST, seed=5), second)
     assert {replace(k, seed=0): v for k, v in scores(second).items()} == scores(first)
+
+
+def test_another_seed_places_random_examples_elsewhere_and_changes_nothing_of_the_even_ones(cases, tmp_path):
+    both, painted = (Placement.EVEN, Placement.RANDOM), {}
+    for seed in (0, 1):
+        store = RunStore(tmp_path / f"{seed}.jsonl")
+        run_plan(even(cases[:1], FAST[1:], ks=(3,), placements=both, seed=seed), store)
+        painted[seed] = {run.key.placement: run.painted for run in store}
+    assert painted[0]["even"] == painted[1]["even"]
+    assert painted[0]["random"] != painted[1]["random"]
+
+
+def test_every_number_placement_and_painting_is_a_run_of_its_own(cases, tmp_path):
+    store = RunStore(tmp_path / "runs.jsonl")
+    paintings = (parse_painting("exact"), parse_painting("jitter-1"), parse_painting("axis-1"))
+    both = (Placement.EVEN, Placement.RANDOM)
+    run_plan(even(cases[:1], FAST[1:], ks=(1, 3), placements=both, paintings=paintings), store)
+    keys = {(r.key.k, r.key.placement, r.key.painting) for r in store}
+    assert len(store) == len(keys) == 2 * 2 * 3
+    assert {r.axis for r in store if r.key.painting == "axis-1"} == {1}
+
+
+def test_by_default_1_3_5_and_9_slices_lie_evenly_and_at_random_and_are_painted_exactly(cases):
+    keys = keys_of(Plan(cases, FAST[1:]), cases[0])
+    assert [(k.k, k.placement, k.painting) for k in keys] == [
+        (k, where, "exact") for k in (1, 3, 5, 9) for where in ("even", "random")
+    ]
+
+
+def test_a_painting_of_level_0_scores_like_exact_painting(cases, tmp_path):
+    store = RunStore(tmp_path / "runs.jsonl")
+    slugs = ("exact", "jitter-0", "shift-0", "missed-0", "wrong-slice-0", "axis-0")
+    run_plan(even(cases[:1], FAST[1:], ks=(3,), paintings=tuple(map(parse_painting, slugs))), store)
+    assert len({(tuple(r.dice.items()), tuple(r.leak.items()), tuple(r.short.items())) for r in store}) == 1
+    assert len(store) == len(slugs)
+
+
+def test_slow_methods_run_on_the_subset_only(cases, tmp_path):
+    plan = even(cases, ("interpolation-dome", "medmeta-shape"), ks=(3,), subset=frozenset({"beta_1"}))
+    assert keys_of_plan(plan) == tuple(key for case in cases for key in keys_of(plan, case))
+    assert [(k.case, k.method) for k in keys_of_plan(plan)] == [
+        ("alpha_1", "interpolation-dome"),
+        ("beta_1", "interpolation-dome"),
+        ("beta_1", "medmeta-shape"),
+        ("beta_2", "interpolation-dome"),
+    ]
+    store = RunStore(tmp_path / "runs.jsonl")
+    run_plan(plan, store)
+    assert len(store) == 4
+
+
+def test_ends_are_scored_and_kept(cases, tmp_path, monkeypatch, nothing):
+    store = RunStore(tmp_path / "runs.jsonl")
+    run_plan(even(cases[:1], use(monkeypatch, nothing), ks=(3,)), store)
+    (run,) = RunStore(store.path)
+    assert set(run.leak.values()) == {0.0}
+    assert all(v is not None and v > 0 for v in run.short.values())
+
+
+def test_the_engine_tells_when_the_slice_on_screen_was_answered(cases, tmp_path):
+    store = RunStore(tmp_path / "runs.jsonl")
+    run_plan(even(cases[:1], ("medmeta", "interpolation-dome"), ks=(3,)), store)
+    seconds = {r.key.method: (r.visible_seconds, r.seconds) for r in RunStore(store.path)}
+    visible, whole = seconds["medmeta"]
+    assert visible is not None
+    assert 0 < visible < whole
+    assert seconds["interpolation-dome"][0] is None
+
+
+def test_what_was_kept_before_paintings_and_ends_were_known_can_be_read(tmp_path):
+    path = tmp_path / "runs.jsonl"
+    key = {"case": "a", "method": "m", "k": 3, "placement": "even", "seed": 0, "version": "1"}
+    scores = {name: {"1": 0.5} for name in ("dice", "between", "beyond")}
+    rest = {"surface_dice": {}, "hausdorff_mm": {}, "expected_dice": {}, "seconds": 1.0, "cpu_seconds": 1.0}
+    old = {**key, "axis": 0, "painted": [3], **scores, **rest, "peak_mb": 1.0, "added_mb": 0.0, "failure": ""}
+    path.write_text(json.dumps(old) + "\n")
+    (run,) = RunStore(path)
+    assert run.key == RunKey("a", "m", 3, "even", 0, "1")
+    assert (run.key.painting, run.dice, run.leak, run.visible_seconds) == ("exact", {1: 0.5}, {}, None)
 
 
 def test_two_processes_give_the_same_table_as_one(cases, tmp_path):
