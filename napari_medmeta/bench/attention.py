@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_medmeta.bench.interactive_store import Action, SessionRun
-from napari_medmeta.bench.results import OURS
+from napari_medmeta.bench.results import OURS, is_variant
 
 __all__ = [
     "GOALS",
@@ -64,7 +64,8 @@ class Sessions:
         """Return the methods and policies to compare: ours as it is used, everyone with the policy all can have."""
         policies = [p for _, p in self.pairs]
         common = EQUAL if EQUAL in policies else policies[0]
-        return tuple(p for p in self.pairs if p[1] == common or p == (OURS, SUGGESTION))
+        kept = (p for p in self.pairs if not is_variant(p[0]))
+        return tuple(p for p in kept if p[1] == common or p == (OURS, SUGGESTION))
 
     def of(self, method: str, policy: str) -> list[SessionRun]:
         """Return the sessions that count, by case; empty when the method was not judged with the policy."""

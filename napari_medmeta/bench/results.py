@@ -189,13 +189,15 @@ def by_placement(runs: Iterable[Run]) -> dict[str, list[Run]]:
 def split_by_coverage(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
     """Return the runs of the methods that were judged on most cases, and the names of the others.
 
-    A few slow methods that ran on a subset must not shrink the main table to that subset.
+    A few slow methods that ran on a subset must not shrink the main table to that subset. Where ours was judged,
+    most cases are those of ours.
     """
     cases: dict[str, set[str]] = defaultdict(set)
     for run in runs:
         cases[run.key.method].add(run.key.case)
-    most = max(map(len, cases.values()), default=0)
-    partial = {m for m, judged in cases.items() if len(judged) < FULL_SHARE * most}
+    most = len(cases[OURS]) if OURS in cases else max(map(len, cases.values()), default=0)
+    # Ours stays whatever it ran on: without it there is nothing to compare.
+    partial = {m for m, judged in cases.items() if m != OURS and len(judged) < FULL_SHARE * most}
     return [r for r in runs if r.key.method not in partial], sorted(partial)
 
 

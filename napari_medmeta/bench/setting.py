@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import platform
 import re
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
@@ -17,7 +18,7 @@ from napari_medmeta import __version__
 from napari_medmeta.bench.cases import Case, source_of
 from napari_medmeta.bench.interactive_store import SessionRun
 from napari_medmeta.bench.plan import Plan, Skipped
-from napari_medmeta.bench.store import Run
+from napari_medmeta.bench.store import Run, RunKey
 
 __all__ = ["Setting", "left_out", "made_by", "without_folders"]
 
@@ -25,6 +26,8 @@ PACKAGES = (
     *("numpy", "scipy", "scikit-image", "scikit-learn", "torch", "monai", "SimpleITK", "itk-growcut"),
     *("itk-morphologicalcontourinterpolation", "napari-labelprop", "nnInteractive", "matplotlib"),
 )
+TOLD_ONE_BY_ONE = 4
+"""Failures of one kind, or cases; a longer list tells no more (`runs.csv` does)."""
 _FOLDERS = re.compile(r"(?<![\w.])(?:~|[A-Za-z]:)?(?:[/\\][^\s/\\:'\"]+)+[/\\](?=[^\s/\\])")
 
 
@@ -89,7 +92,7 @@ def left_out(setting: Setting, runs: Iterable[Run], sessions: Iterable[SessionRu
     lines = [f"{s.case}: {s.reason}" for s in setting.skipped]
     lines += [f"{name}: {why}" for name, why in setting.missing.items()]
     ordered = sorted(runs, key=lambda r: r.key)
-    lines += [f"{_run_words(r)}: {r.failure} (counted as 0)" for r in ordered if r.failure]
+    lines += _failures(r for r in ordered if r.failure)
     lines += [
         f"{s.key.case}, {s.key.method}, policy {s.key.policy}: {s.failure} (after {len(s.rounds)} rounds)"
         for s in sorted(sessions, key=lambda s: s.key)
@@ -105,9 +108,23 @@ def without_folders(text: str) -> str:
     return _FOLDERS.sub("", text)
 
 
-def _run_words(run: Run) -> str:
-    key = run.key
-    return f"{key.case}, {key.method}, k={key.k}, {key.placement} placement, {key.painting} painting"
+def _failures(runs: Iterable[Run]) -> list[str]:
+    # A method that cannot do something fails on every case in the same words: told once.
+    groups: dict[tuple[str, str, str], list[RunKey]] = defaultdict(list)
+    for run in runs:
+        groups[run.key.method, run.key.painting, run.failure].append(run.key)
+    return [
+        f"{method}, {painting} painting, {_which(keys)}: {failure} (counted as 0)"
+        for (method, painting, failure), keys in sorted(groups.items())
+    ]
+
+
+def _which(keys: Sequence[RunKey]) -> str:
+    if len(keys) <= TOLD_ONE_BY_ONE:
+        return "; ".join(f"{k.case}, k={k.k}, {k.placement} placement" for k in keys)
+    cases = sorted({k.case for k in keys})
+    more = f" and {len(cases) - TOLD_ONE_BY_ONE} more" if len(cases) > TOLD_ONE_BY_ONE else ""
+    return f"{len(keys)} runs on {', '.join(cases[:TOLD_ONE_BY_ONE])}{more}"
 
 
 def _version(package: str) -> str:

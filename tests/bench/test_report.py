@@ -25,7 +25,7 @@ from napari_medmeta.bench.report import Setting, write_report
 from napari_medmeta.bench.run import keys_of_plan, run_plan
 from napari_medmeta.bench.setting import without_folders
 from napari_medmeta.bench.store import Run, RunKey, RunStore
-from napari_medmeta.core import Geometry, Volume
+from napari_medmeta.core import Geometry, Modality, Volume
 
 DICE = {("medmeta", "a_1"): 0.8, ("medmeta", "b_1"): 0.6, ("vote", "a_1"): 0.7, ("vote", "b_1"): 0.9}
 NOWHERE = Path("nowhere")
@@ -107,7 +107,7 @@ def test_a_failed_run_counts_as_nothing_and_is_told(runs, setting, tmp_path):
     failed = replace(run("vote", "a_1", 0.0), dice={}, failure="cannot read /home/me/secret/weights.pt")
     kept = [r for r in runs if r.key != failed.key]
     html, markdown = report(tmp_path, [*kept, failed], [], setting)
-    told = "a_1, vote, k=3, even placement, exact painting: cannot read weights.pt (counted as 0)"
+    told = "vote, exact painting, a_1, k=3, even placement: cannot read weights.pt (counted as 0)"
     assert told in markdown
     assert told in html
     assert "secret" not in html + markdown
@@ -298,3 +298,23 @@ def test_folders_are_left_out_of_what_is_told(told, kept):
 
 def _is_coloured(image: np.ndarray) -> bool:
     return bool((np.ptp(image.astype(int), axis=-1) > 20).mean() > 0.05)
+
+
+def test_the_same_failure_on_many_cases_is_told_once(runs, setting, tmp_path):
+    failed = [replace(run("vote", f"c_{i}", 0.0), dice={}, failure="Paint one whole slice") for i in range(6)]
+    _, markdown = report(tmp_path, [*runs, *failed], [], setting)
+    assert "- vote, exact painting, 6 runs on c_0, c_1, c_2, c_3 and 2 more: Paint one whole slice" in markdown
+    assert markdown.count("Paint one whole slice") == 1
+
+
+def test_soft_tissue_on_ct_is_shown_in_its_own_window_and_air_in_another(square, tmp_path):
+    task = square.task(k=1)
+    greys = {}
+    for name, inside in (("liver", 40.0), ("lung", -850.0)):
+        hu = np.where(square.truth > 0, inside, -1000.0).astype(np.float32)
+        volume = Volume(hu, square.geometry, Modality.CT)
+        (tmp_path / "x.png").write_bytes(photo(volume, task, square.truth, index=5))
+        greys[name] = np.asarray(Image.open(tmp_path / "x.png"))[140, 140]
+    # 40 HU is the middle of the soft-tissue window; for the lung the greys are those of its neighbourhood.
+    assert greys["liver"].tolist() == pytest.approx([127, 127, 127], abs=2)
+    assert greys["lung"].min() > 200

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from napari_medmeta.bench.results import Results
+from napari_medmeta.bench.results import Results, noisy_dice, split_by_coverage
 from napari_medmeta.bench.store import Run, RunKey
 
 
@@ -64,3 +64,29 @@ def test_expected_and_true_dice_stand_side_by_side(runs, tmp_path):
     sure = [replace(r, expected_dice={1: 0.9}) if r.key.method == "medmeta" else r for r in runs]
     assert Results(sure).expected_and_true("medmeta", 3) == [(0.9, 0.8), (0.9, 0.6)]
     assert Results(sure).expected_and_true("vote", 3) == []
+
+
+def test_a_method_of_few_cases_is_left_out_and_ours_never(runs):
+    kept, partial = split_by_coverage([*runs, run("unet", "a_1", 0.5)])
+    assert partial == ["unet"]
+    assert {r.key.method for r in kept} == {"medmeta", "vote"}
+    kept, partial = split_by_coverage([run("medmeta", "a_1", 0.5), *(r for r in runs if r.key.method == "vote")])
+    assert partial == []
+    assert {r.key.method for r in kept} == {"medmeta", "vote"}
+
+
+def test_ways_of_painting_are_compared_on_the_same_cases(runs):
+    noisy = replace(runs[0], key=replace(runs[0].key, painting="jitter-1"), dice={1: 0.5})
+    assert noisy_dice([*runs, noisy], 3, placement="even") == {"medmeta": {"exact": [0.8], "jitter-1": [0.5]}}
+
+
+def test_a_method_that_was_not_asked_with_some_number_takes_nobody_out(runs):
+    results = Results([*runs, *(replace(r, key=replace(r.key, k=5)) for r in runs if r.key.method == "vote")])
+    assert results.cases(5) == ("a_1", "b_1")
+    assert results.dice("medmeta", 5) == []
+
+
+def test_the_worst_runs_come_lowest_first_without_failed_ones(runs):
+    failed = replace(run("medmeta", "c_1", 0.0), failure="no")
+    results = Results([*runs, failed, run("vote", "c_1", 0.5)])
+    assert [r.key.case for r in results.worst(3, count=5)] == ["b_1", "a_1"]
