@@ -17,9 +17,20 @@ import torch
 from scipy import optimize, special
 from torch import Tensor
 
+from napari_medmeta.engine.learners.base import Scene
 from napari_medmeta.engine.learners.interpolation import LEAST_LOG_POSTERIOR
 
-__all__ = ["Fold", "FusionConfig", "Trust", "fit_trust", "fuse", "fused_log_posterior"]
+__all__ = [
+    "Fold",
+    "FusionConfig",
+    "Trust",
+    "as_log_posterior",
+    "fit_trust",
+    "fuse",
+    "fused_log_posterior",
+    "log_odds",
+    "pooled_log_odds",
+]
 
 
 Row: TypeAlias = npt.NDArray[np.float64]
@@ -64,10 +75,14 @@ class Fold:
         Per source (S+1, H, W) log-posteriors made without this slice.
     classes
         (H, W) int64: what was painted; -1 where not known.
+    scene, depth
+        The task without this slice, and where the slice was; only the network's check needs them.
     """
 
     evidence: Mapping[str, Tensor]
     classes: Tensor
+    scene: Scene | None = None
+    depth: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,11 +97,14 @@ class Trust:
         (S, sources) float32, not negative.
     expected_dice
         (S,) float32: Dice of the fused answer on the left-out slices; NaN where none was painted.
+    network
+        (S,) float32 in [0, 1]: how far the trained network's correction is taken; None where there is none.
     """
 
     names: tuple[str, ...]
     weights: Tensor
     expected_dice: Tensor
+    network: Tensor | None = None
 
     def shares(self, structure: int) -> dict[str, float]:
         """Return the weights of class ``structure`` (1 to S) as shares that sum to 1."""
@@ -94,12 +112,21 @@ class Trust:
         return {n: float(w / row.sum()) for n, w in zip(self.names, row, strict=True)}
 
 
+def pooled_log_odds(evidence: Mapping[str, Tensor], trust: Trust) -> Tensor:
+    """Pool the evidence: (S, ...) log-odds of each structure from each source's (S+1, ...) log-posteriors."""
+    odds = torch.stack([log_odds(evidence[n]) for n in trust.names])
+    shape = (len(trust.names), odds.shape[1], *(1 for _ in range(odds.ndim - 2)))
+    return (trust.weights.T.reshape(shape) * odds).sum(0)
+
+
+def as_log_posterior(odds: Tensor) -> Tensor:
+    """Let the structures compete: (S+1, ...) log-posteriors from (S, ...) log-odds against background."""
+    return torch.log_softmax(torch.cat([torch.zeros_like(odds[:1]), odds]), dim=0).clamp_min(LEAST_LOG_POSTERIOR)
+
+
 def fused_log_posterior(evidence: Mapping[str, Tensor], trust: Trust) -> Tensor:
     """Pool the evidence: (S+1, ...) log-posteriors from each source's (S+1, ...)."""
-    odds = torch.stack([_log_odds(evidence[n]) for n in trust.names])
-    shape = (len(trust.names), odds.shape[1], *(1 for _ in range(odds.ndim - 2)))
-    pooled = (trust.weights.T.reshape(shape) * odds).sum(0)
-    return torch.log_softmax(torch.cat([torch.zeros_like(pooled[:1]), pooled]), dim=0).clamp_min(LEAST_LOG_POSTERIOR)
+    return as_log_posterior(pooled_log_odds(evidence, trust))
 
 
 def fuse(evidence: Mapping[str, Tensor], trust: Trust) -> Tensor:
@@ -120,7 +147,8 @@ def fit_trust(
     return Trust(trust.names, weights, _fold_dice(folds, trust, structures))
 
 
-def _log_odds(log_posterior: Tensor) -> Tensor:
+def log_odds(log_posterior: Tensor) -> Tensor:
+    """Return (S, ...) log-odds of each structure against all else, bounded, from (S+1, ...) log-posteriors."""
     foreground = log_posterior[1:].clamp(LEAST_LOG_POSTERIOR, -1e-3)
     return foreground - torch.log1p(-foreground.exp())
 
@@ -129,7 +157,7 @@ def _training_voxels(names: Sequence[str], folds: Sequence[Fold], config: Fusion
     odds, truth = [], []
     generator = torch.Generator().manual_seed(0)
     for fold in folds:
-        stacked = torch.stack([_log_odds(fold.evidence[n]) for n in names]).flatten(2)
+        stacked = torch.stack([log_odds(fold.evidence[n]) for n in names]).flatten(2)
         classes = fold.classes.reshape(-1)
         # Voxels on which no two sources differ teach nothing.
         spread = (stacked.amax(0) - stacked.amin(0)).amax(0)

@@ -27,15 +27,18 @@ from napari_medmeta.core import (
     VolumeTooLargeError,
     silent,
 )
+from napari_medmeta.engine.correction import check_network, corrected_log_odds
 from napari_medmeta.engine.device import pick_device
 from napari_medmeta.engine.expectation import expected_dice, slice_dice
 from napari_medmeta.engine.features import FeatureMaps, compute_features, feature_count
-from napari_medmeta.engine.fusion import Fold, FusionConfig, Trust, fit_trust, fused_log_posterior
+from napari_medmeta.engine.fusion import Fold, FusionConfig, Trust, as_log_posterior, fit_trust
 from napari_medmeta.engine.learners import default_learners
 from napari_medmeta.engine.learners.base import Learner, Scene, SceneConfig
 from napari_medmeta.engine.learners.walk import WalkConfig, refine
+from napari_medmeta.engine.network import FusionNetwork
 from napari_medmeta.engine.region import Region, RegionConfig, find_region, make_task
 from napari_medmeta.engine.task import Task
+from napari_medmeta.engine.weights import shipped_weights
 
 __all__ = ["EngineConfig", "Segmenter"]
 
@@ -50,6 +53,8 @@ class EngineConfig:
         The sources of evidence.
     folds
         At most this many painted slices are left out in turn; more tell little new and cost time.
+    network
+        Whether the trained network corrects what the sources say.
     """
 
     learners: tuple[Learner, ...] = field(default_factory=default_learners)
@@ -58,6 +63,7 @@ class EngineConfig:
     fusion: FusionConfig = field(default_factory=FusionConfig)
     walk: WalkConfig = field(default_factory=WalkConfig)
     folds: int = 4
+    network: bool = True
 
 
 class Segmenter:
@@ -93,6 +99,8 @@ class Segmenter:
         self._device = pick_device(device)
         self._config = config if config is not None else EngineConfig()
         self._seed = seed
+        names = tuple(learner.name for learner in self._config.learners)
+        self._network = shipped_weights(names, self._device) if self._config.network else None
         self._maps: FeatureMaps | None = None
         self._support: Support | None = None
 
@@ -100,6 +108,11 @@ class Segmenter:
     def device(self) -> str:
         """Where the engine computes: "cpu", "cuda" or "mps"."""
         return self._device.type
+
+    @property
+    def uses_network(self) -> bool:
+        """Whether the trained network takes part; without it the sources are fused by the left-out check alone."""
+        return self._network is not None
 
     @property
     def has_volume(self) -> bool:
@@ -176,7 +189,7 @@ class Segmenter:
             When ``cancel`` is set between two steps.
         """
         support = support if support is not None else self._require_support()
-        work = _Work(self._require_maps(), support, self._config, self._seed, progress, cancel)
+        work = _Work(self._require_maps(), support, self._config, self._network, self._seed, progress, cancel)
         if focus is not None:
             first = work.on_focus(focus)
             if first is not None:
@@ -211,6 +224,7 @@ class _Work:
         maps: FeatureMaps,
         support: Support,
         config: EngineConfig,
+        network: FusionNetwork | None,
         seed: int,
         progress: Progress,
         cancel: CancelToken | None,
@@ -225,7 +239,7 @@ class _Work:
                 "No structure has been painted yet", next_step="Paint a structure on one slice, or click on it"
             )
         self._support = replace(support, structures=painted)
-        self._config, self._seed = config, seed
+        self._config, self._network, self._seed = config, network, seed
         self._progress, self._cancel = progress, cancel
         self._seconds: dict[str, float] = {}
         started = time.perf_counter()
@@ -241,9 +255,9 @@ class _Work:
         if focus.axis != self._region.order[0] or not 0 <= depth < self._task.shape[0]:
             return None
         started = time.perf_counter()
-        fixed = fit_trust(self._names, self._task.structures, (), self._config.fusion, self._task.device)
+        fixed = self._trust(())
         evidence = self._evidence(self._scene, [depth])
-        posterior = fused_log_posterior(evidence, fixed)
+        posterior = as_log_posterior(corrected_log_odds(self._network, self._scene, evidence, fixed, [depth]))
         self._seconds["visible slice"] = time.perf_counter() - started
         covered = Box.of_slice(focus, self._support.shape)
         return self._proposal(posterior, [depth], fixed, covered)
@@ -251,18 +265,23 @@ class _Work:
     def everywhere(self) -> Proposal:
         """Answer for the whole volume."""
         started = time.perf_counter()
-        trust = fit_trust(self._names, self._task.structures, self._folds(), self._config.fusion, self._task.device)
+        trust = self._trust(self._folds())
         self._seconds["left-out check"] = time.perf_counter() - started
         started = time.perf_counter()
         depths = range(self._task.shape[0])
         evidence = self._evidence(self._scene, depths, report=True)
-        posterior = fused_log_posterior(evidence, trust)
-        self._check(0.9, "smoothing")
+        self._check(0.85, "trained network")
+        posterior = as_log_posterior(corrected_log_odds(self._network, self._scene, evidence, trust, depths))
+        self._check(0.95, "smoothing")
         posterior = refine(self._task, posterior, depths, first=0, config=self._config.walk)
         self._seconds["proposal"] = time.perf_counter() - started
         proposal = self._proposal(posterior, depths, trust, Box.whole(self._support.shape))
         self._progress(1.0, "done")
         return proposal
+
+    def _trust(self, folds: Sequence[Fold]) -> Trust:
+        trust = fit_trust(self._names, self._task.structures, folds, self._config.fusion, self._task.device)
+        return trust if self._network is None else check_network(self._network, folds, trust)
 
     def _folds(self) -> list[Fold]:
         folds = []
@@ -274,7 +293,7 @@ class _Work:
                 continue
             scene = Scene(left, self._config.scene, seed=self._seed)
             evidence = {name: e[:, 0] for name, e in self._evidence(scene, [depth]).items()}
-            folds.append(Fold(evidence, self._task.classes[depth]))
+            folds.append(Fold(evidence, self._task.classes[depth], scene, depth))
         return folds
 
     def _evidence(self, scene: Scene, depths: Sequence[int], *, report: bool = False) -> dict[str, Tensor]:
@@ -282,7 +301,7 @@ class _Work:
         learners = self._config.learners
         for n, learner in enumerate(learners):
             if report:
-                self._check(0.5 + 0.4 * n / len(learners), learner.name)
+                self._check(0.5 + 0.35 * n / len(learners), learner.name)
             elif self._cancel is not None:
                 self._cancel.raise_if_cancelled()
             evidence[learner.name] = learner.fit(scene).evidence(depths)

@@ -1,0 +1,77 @@
+"""How far the trained network is followed on this scan: the left-out slices decide, structure by structure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from napari_medmeta.engine.fusion import Fold, Trust, pooled_log_odds
+from napari_medmeta.engine.learners.base import Scene
+from napari_medmeta.engine.network import FusionNetwork, correct
+
+__all__ = ["check_network", "corrected_log_odds", "untested"]
+
+DOUBT = 0.05
+"""Difference in left-out Dice at which the better side is followed alone: about the spread of Dice between
+neighbouring slices, so that a smaller difference proves little."""
+
+
+def corrected_log_odds(
+    network: FusionNetwork | None,
+    scene: Scene,
+    evidence: Mapping[str, Tensor],
+    trust: Trust,
+    depths: Sequence[int],
+) -> Tensor:
+    """Return (S, n, H, W) log-odds of the sources, moved towards the network's answer as far as it is trusted."""
+    odds = pooled_log_odds(evidence, trust)
+    if network is None or trust.network is None or not scene.task.depths or not bool((trust.network > 0).any()):
+        return odds
+    corrected = correct(network, scene, evidence, odds, depths)
+    return torch.lerp(odds, corrected, trust.network[:, None, None, None])
+
+
+def untested(trust: Trust) -> Trust:
+    """Return ``trust`` with the network followed where no slice could be left out to test it."""
+    return replace(trust, network=torch.ones(len(trust.weights), device=trust.weights.device))
+
+
+def check_network(network: FusionNetwork, folds: Sequence[Fold], trust: Trust) -> Trust:
+    """Return ``trust`` with how far the network is followed, from its Dice on the left-out slices."""
+    structures = len(trust.weights)
+    if not folds:
+        return untested(trust)
+    before, after = _Overlap(structures), _Overlap(structures)
+    for fold in folds:
+        if fold.scene is None:
+            continue
+        evidence = {name: e[:, None] for name, e in fold.evidence.items()}
+        odds = pooled_log_odds(evidence, trust)
+        before.add(odds[:, 0], fold.classes)
+        after.add(correct(network, fold.scene, evidence, odds, [fold.depth])[:, 0], fold.classes)
+    gain = torch.nan_to_num(after.dice - before.dice)
+    share = (0.5 + 0.5 * gain / DOUBT).clamp(0.0, 1.0)
+    best = torch.fmax(before.dice, after.dice)
+    return replace(trust, network=share.to(trust.weights), expected_dice=best.to(trust.weights))
+
+
+class _Overlap:
+    """Dice over several slices."""
+
+    def __init__(self, structures: int) -> None:
+        self._common = torch.zeros(structures)
+        self._total = torch.zeros(structures)
+
+    def add(self, odds: Tensor, classes: Tensor) -> None:
+        proposed = torch.cat([torch.zeros_like(odds[:1]), odds]).argmax(0)
+        for s in range(1, len(self._common) + 1):
+            here, there = proposed == s, classes == s
+            self._common[s - 1] += 2 * float((here & there).sum())
+            self._total[s - 1] += float(here.sum() + there.sum())
+
+    @property
+    def dice(self) -> Tensor:
+        return torch.where(self._total > 0, self._common / self._total.clamp_min(1), torch.nan)

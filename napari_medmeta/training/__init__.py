@@ -1,0 +1,1 @@
+"""Meta-training: synthetic anatomies, episodes, and the loop that turns them into weights."""

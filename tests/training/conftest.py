@@ -1,0 +1,22 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from napari_medmeta.training.anatomies import AnatomyConfig, Dice
+from napari_medmeta.training.sources import Synthetic
+
+
+@pytest.fixture
+def small() -> AnatomyConfig:
+    return AnatomyConfig(in_plane=(40, 48), slices=(8, 14), depth_mm=(40.0, 80.0), pixel_mm=(1.2, 2.0), objects=(3, 5))
+
+
+@pytest.fixture
+def source(small: AnatomyConfig) -> Synthetic:
+    return Synthetic(small)
+
+
+@pytest.fixture
+def dice() -> Dice:
+    return Dice(torch.Generator().manual_seed(3))
