@@ -68,7 +68,7 @@ def test_padding_structures_are_left_out() -> None:
 
 
 def test_mirroring_twice_along_the_stack_gives_the_same_views() -> None:
-        order = mirrored(NetworkConfig(NAMES))
+    order = mirrored(NetworkConfig(NAMES))
     assert [order[i] for i in order] == list(range(len(order)))
     assert order != list(range(len(order)))
 
