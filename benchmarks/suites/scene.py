@@ -42,7 +42,7 @@ class Scene:
 class OnScene:
     """What every suite on the scan of the stated limits shares: asv makes the scan once for all of them."""
 
-    timeout = 300
+    timeout = 600
     number, repeat, warmup_time = 1, 3, 0
 
     def setup_cache(self) -> Scene:
