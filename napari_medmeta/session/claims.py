@@ -8,6 +8,7 @@ import numpy as np
 
 from napari_medmeta.core import BACKGROUND, LabelArray, MaskArray, Origin, SliceRef
 from napari_medmeta.session.model import ACCEPTED, PAINTED, UNDECIDED, SliceRecord
+from napari_medmeta.session.packing import either
 from napari_medmeta.session.patches import ArrayName, Patch, RecordChange, Rejection, slice_patches
 from napari_medmeta.session.records import (
     Window,
@@ -83,10 +84,11 @@ def _patches(state: State, ref: SliceRef, labels: LabelArray, codes: LabelArray,
     # On the last axis a slice's voxels lie far apart in memory: fetch them once.
     old_labels, old_status = (np.ascontiguousarray(view[window]) for view in slice_views(state, ref))
     claimed = codes[window] != UNDECIDED
-    new_labels = np.where(claimed, labels[window], old_labels)
-    new_status = np.where(claimed, codes[window], old_status)
+    new_labels = either(claimed, labels[window], old_labels)
+    new_status = either(claimed, codes[window], old_status)
     if window[0].start is None:
-        new_status[new_status == UNDECIDED] = PAINTED
+        # Undecided turns painted; what is painted or accepted has a higher code already.
+        new_status = np.maximum(new_status, np.uint8(PAINTED))
     changes = ((ArrayName.LABELS, old_labels, new_labels), (ArrayName.STATUS, old_status, new_status))
     corner = (window[0].start or 0, window[1].start or 0)
     return slice_patches(ref, changes, shape=state.geometry.shape, corner=corner)

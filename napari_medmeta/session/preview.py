@@ -21,7 +21,8 @@ from napari_medmeta.core import (
     Triple,
 )
 from napari_medmeta.session.model import UNDECIDED, SliceRecord
-from napari_medmeta.session.records import count_labels, own_claims, slice_shape
+from napari_medmeta.session.packing import present_values
+from napari_medmeta.session.records import own_claims, slice_shape
 
 __all__ = ["Preview", "ProposalStack", "Shown", "visible"]
 
@@ -36,19 +37,22 @@ class Shown:
         The structures of the table that it looked for; it says nothing about any other.
     foreign
         Whether its labels hold values of no such structure, which are never shown.
+    present
+        The values that its labels hold, besides background.
     """
 
     proposal: Proposal
     structures: frozenset[int]
     foreign: bool
+    present: tuple[int, ...] = ()
 
     @classmethod
     def looking_for(cls, proposal: Proposal, known: frozenset[int], with_examples: frozenset[int]) -> Shown:
         """Return a proposal with what it looked for, among the structures ``known`` to the table."""
-        present = frozenset(int(v) for v in np.flatnonzero(count_labels(proposal.labels)))
+        present = frozenset(present_values(proposal.labels)) - {BACKGROUND}
         named = present | frozenset(proposal.expected_dice) | frozenset(proposal.trust)
         structures = (with_examples | named) & known
-        return cls(proposal, structures, not present <= structures | {BACKGROUND})
+        return cls(proposal, structures, not present <= structures, tuple(sorted(present)))
 
     def labels_in(self, box: Box) -> LabelArray:
         """Return the proposed labels inside ``box`` (``box.shape`` uint8)."""

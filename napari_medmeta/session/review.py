@@ -12,6 +12,7 @@ from napari_medmeta.core import (
     AnnotationError,
     Box,
     LabelArray,
+    MaskArray,
     MissingExamplesError,
     Origin,
     SliceRef,
@@ -19,6 +20,7 @@ from napari_medmeta.core import (
 )
 from napari_medmeta.session.claims import Edit, claim
 from napari_medmeta.session.model import ACCEPTED, UNDECIDED, Json, SliceRecord
+from napari_medmeta.session.packing import either
 from napari_medmeta.session.painting import require_voxel
 from napari_medmeta.session.patches import Rejection, Step
 from napari_medmeta.session.preview import visible
@@ -143,7 +145,7 @@ def _whole(state: State, ref: SliceRef) -> Edit | None:
     if record.complete and proposed <= record.looked_for and not labels.any():
         return None
     _, status = slice_views(state, ref)
-    codes = np.where((status == UNDECIDED) | (labels != BACKGROUND), np.uint8(ACCEPTED), np.uint8(0))
+    codes = either((status == UNDECIDED) | (labels != BACKGROUND), np.uint8(ACCEPTED), np.uint8(0))
     return claim(
         state,
         ref,
@@ -161,7 +163,7 @@ def _sparse(state: State, ref: SliceRef, labels: LabelArray) -> Edit:
         state,
         ref,
         labels=labels,
-        codes=np.where(labels != BACKGROUND, np.uint8(ACCEPTED), np.uint8(0)),
+        codes=either(labels != BACKGROUND, np.uint8(ACCEPTED), np.uint8(0)),
         complete=record.complete,
         looked_for=record.looked_for,
         origin=record.origin,
@@ -183,10 +185,10 @@ def _moved(box: Box, by: Triple) -> Box:
     return Box((i, j, k), (p, q, r))
 
 
-def _pasted(mask: LabelArray, label: int, state: State, box: Box, axis: int) -> LabelArray:
+def _pasted(mask: MaskArray, label: int, state: State, box: Box, axis: int) -> LabelArray:
     out = np.zeros(slice_shape(state.geometry.shape, axis), dtype=np.uint8)
     rows, columns = (s for a, s in enumerate(box.slices) if a != axis)
-    out[rows, columns] = np.where(mask, np.uint8(label), np.uint8(BACKGROUND))
+    out[rows, columns] = either(mask, np.uint8(label), np.uint8(BACKGROUND))
     return out
 
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 from psygnal import Signal
 
@@ -328,10 +327,11 @@ class Session:
         if proposal.generation != state.generation:
             return self._nothing()
         with_examples = frozenset(s.id for s in state.structures if state.voxels[s.id] > 0)
-        state.proposals = state.proposals.with_shown(Shown.looking_for(proposal, state.ids, with_examples))
+        shown = Shown.looking_for(proposal, state.ids, with_examples)
+        state.proposals = state.proposals.with_shown(shown)
         self._overview.preview.recount(state)
         sentence = f"received a proposal for {proposal.covered.size:,} voxels"
-        note = self._write(Kind.NOTE, "set_proposal", sentence, _summary(proposal))
+        note = self._write(Kind.NOTE, "set_proposal", sentence, _summary(proposal, shown.present))
         return self._tell(frozenset({Topic.PROPOSAL}), proposal.covered, note)
 
     def accept_slice(self, ref: SliceRef, *, structures: Iterable[int] | None = None) -> Change:
@@ -473,11 +473,11 @@ def _read_only(array: LabelArray) -> LabelArray:
     return view
 
 
-def _summary(proposal: Proposal) -> dict[str, Json]:
+def _summary(proposal: Proposal, structures: Iterable[int]) -> dict[str, Json]:
     return {
         "generation": proposal.generation,
         "covered": [list(proposal.covered.start), list(proposal.covered.stop)],
         "expected_dice": {str(s): round(float(d), 4) for s, d in proposal.expected_dice.items()},
         "seconds": {stage: round(float(s), 3) for stage, s in proposal.seconds.items()},
-        "structures": [int(v) for v in np.unique(proposal.labels) if v],
+        "structures": [*structures],
     }

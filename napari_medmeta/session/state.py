@@ -13,6 +13,7 @@ from napari_medmeta.session.model import UNDECIDED, PaintMode, SliceRecord
 from napari_medmeta.session.packing import unpack
 from napari_medmeta.session.patches import ArrayName, Step
 from napari_medmeta.session.preview import ProposalStack
+from napari_medmeta.session.records import count_labels
 from napari_medmeta.session.words import plane_names, slice_name
 
 __all__ = ["State", "apply", "require_slice", "slice_views"]
@@ -101,8 +102,7 @@ def apply(state: State, step: Step, *, backwards: bool = False) -> None:
         data = unpack(patch.before if backwards else patch.after, patch.box.shape)
         array = state.labels if patch.array is ArrayName.LABELS else state.status
         if patch.array is ArrayName.LABELS:
-            state.voxels -= np.bincount(array[patch.box.slices].ravel(), minlength=256)
-            state.voxels += np.bincount(data.ravel(), minlength=256)
+            state.voxels += count_labels(data) - count_labels(array[patch.box.slices])
         array[patch.box.slices] = data
     for change in step.records:
         record = change.before if backwards else change.after
