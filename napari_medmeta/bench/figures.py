@@ -7,6 +7,7 @@ The same figures give the same bytes, so that a page made twice differs only whe
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -146,7 +147,8 @@ def _svg(draw: Callable[[Axes], None], size: tuple[float, float]) -> str:
         axes.spines[["top", "right"]].set_visible(False)
         out = io.StringIO()
         figure.savefig(out, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    return out.getvalue()
+    # What is left of the metadata says only that it is a picture, with the addresses of whoever defined the word.
+    return re.sub(r"\s*<metadata>.*?</metadata>", "", out.getvalue(), flags=re.DOTALL)
 
 
 def _style() -> Any:  # matplotlib names every setting in its types

@@ -180,6 +180,11 @@ def test_the_page_needs_nothing_else(runs, setting, tmp_path):
     assert all(r.startswith(("#", "data:")) for r in page.found)
     assert not re.search(r"url\(\s*['\"]?(?!#)", html)
     assert "@import" not in html
+    # Names of the XML dialects of a drawing; nothing is fetched from there.
+    assert {re.sub(r"[#/][^/]*$", "", a) for a in re.findall(r"https?://[^\s\"'<]+", html)} <= {
+        "http://www.w3.org/2000",
+        "http://www.w3.org/1999",
+    }
 
 
 def test_names_are_shown_and_not_obeyed(runs, setting, tmp_path):
