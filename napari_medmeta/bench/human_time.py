@@ -76,7 +76,8 @@ def wrong_outline_mm(labels: LabelArray, truth: LabelArray, spacing_mm: tuple[fl
     """Return for each structure that is wrong on a slice how much of its true outline has to be drawn, in mm.
 
     That is the outline that truth and proposal do not share, the longer of the two; nothing where the truth
-    has none of the structure, as it is then cleared with one stroke. It is never more than is painted or erased.
+    has none of the structure, as it is then cleared with one stroke. This is an upper bound: an outline that is
+    off by a single voxel all around is drawn anew, although observers differ by more.
 
     Parameters
     ----------

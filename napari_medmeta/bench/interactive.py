@@ -4,6 +4,9 @@ It starts with one painted slice, the one on which the structures are largest. I
 more slice, chosen by a policy, accepts it where its Dice is above 0.95 and corrects it otherwise; the slice
 becomes an example, accepted ones exactly as proposed, and the method proposes again. The session ends when
 every structure has a Dice of 0.95 over all slices, after 20 looks, or when nothing is left to look at.
+
+Seconds of the machine are those of a proposal; what depends on the scan alone is done once, before the session,
+where a method can, as it is on opening a scan.
 """
 
 from __future__ import annotations
@@ -15,12 +18,12 @@ from pathlib import Path
 
 from napari_medmeta.bench.answer import FAILURES, Answer, ask, prepare
 from napari_medmeta.bench.cases import Case, load_case
-from napari_medmeta.bench.interactive_store import Round, SessionKey, SessionRun, SessionStore
+from napari_medmeta.bench.interactive_store import Policy, Round, SessionKey, SessionRun, SessionStore
 from napari_medmeta.bench.methods import Method, Proposing, build_methods
 from napari_medmeta.bench.plan import Skipped
 from napari_medmeta.bench.pool import each_result
 from napari_medmeta.bench.protocol import Anatomy, anatomy_of
-from napari_medmeta.bench.radiologist import Look, Policy, Radiologist
+from napari_medmeta.bench.radiologist import Look, Radiologist
 from napari_medmeta.bench.scores import dice
 from napari_medmeta.core import CancelToken, LabelArray, MedmetaError, Support, Volume, label_slice
 

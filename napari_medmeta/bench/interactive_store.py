@@ -9,7 +9,7 @@ from typing import Any
 
 from napari_medmeta.bench.lines import LineStore
 
-__all__ = ["Action", "Round", "SessionKey", "SessionRun", "SessionStore"]
+__all__ = ["Action", "Policy", "Round", "SessionKey", "SessionRun", "SessionStore"]
 
 
 class Action(StrEnum):
@@ -18,6 +18,19 @@ class Action(StrEnum):
     PAINTED = "painted"
     ACCEPTED = "accepted"
     CORRECTED = "corrected"
+
+
+class Policy(StrEnum):
+    """How the next slice is chosen."""
+
+    SUGGESTION = "suggestion"
+    """The tool's own suggestion (`rank_slices`); equal spacing where it has none."""
+    WORST = "worst"
+    """The slice whose correction mends most of the volume, as only the truth tells: an oracle."""
+    RANDOM = "random"
+    """Any slice that shows something, in truth or proposal."""
+    EQUAL = "equal"
+    """The slice farthest from all that were looked at, within the structures' extent."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

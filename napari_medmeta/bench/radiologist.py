@@ -7,35 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from enum import StrEnum
 
 import numpy as np
 import numpy.typing as npt
 
 from napari_medmeta.bench.human_time import TimeModel, outline_mm, wrong_outline_mm
-from napari_medmeta.bench.interactive_store import Action
+from napari_medmeta.bench.interactive_store import Action, Policy
 from napari_medmeta.bench.painting import seeded
 from napari_medmeta.bench.protocol import Anatomy
 from napari_medmeta.core import BACKGROUND, LabelArray, Origin, Proposal, SliceExample, SliceRef, Support, label_slice
-from napari_medmeta.engine.suggest import rank_slices
 
-__all__ = ["ACCEPTED_ABOVE", "Look", "Policy", "Radiologist", "slice_dice"]
+__all__ = ["ACCEPTED_ABOVE", "Look", "Radiologist", "slice_dice"]
 
 ACCEPTED_ABOVE = 0.95
 """Dice of a slice above which it is accepted as it is: no radiologist would repaint what two observers differ on."""
-
-
-class Policy(StrEnum):
-    """How the next slice is chosen."""
-
-    SUGGESTION = "suggestion"
-    """The tool's own suggestion (`rank_slices`); equal spacing where it has none."""
-    WORST = "worst"
-    """The slice whose correction mends most of the volume, as only the truth tells: an oracle."""
-    RANDOM = "random"
-    """Any slice that shows something, in truth or proposal."""
-    EQUAL = "equal"
-    """The slice farthest from all that were looked at, within the structures' extent."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,6 +130,9 @@ class Radiologist:
         return np.asarray(np.any(labels, axis=others))
 
     def _suggested(self, proposal: Proposal, support: Support) -> int | None:
+        # Here, as the engine's package loads torch, which no other policy needs.
+        from napari_medmeta.engine.suggest import rank_slices
+
         ranked = rank_slices(proposal, support, axis=self.axis)
         return ranked[0].ref.index if ranked else None
 

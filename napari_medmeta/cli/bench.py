@@ -184,8 +184,8 @@ def _without_folders(word: str) -> str:
 
 def _check(args: argparse.Namespace) -> None:
     """Refuse options that make no sense, before anything is read."""
+    from napari_medmeta.bench.interactive_store import Policy
     from napari_medmeta.bench.protocol import Placement
-    from napari_medmeta.bench.radiologist import Policy
     from napari_medmeta.core import InputError
 
     words = {"protocol": PROTOCOLS, "placement": tuple(Placement), "policies": tuple(Policy)}
@@ -233,8 +233,8 @@ def _plan(args: argparse.Namespace, cases: tuple[Case, ...]) -> Plan:
 def _session_plan(args: argparse.Namespace, cases: tuple[Case, ...]) -> SessionPlan:
     from napari_medmeta.bench.cases import covering_subset
     from napari_medmeta.bench.interactive import INTERACTIVE_METHODS, SessionPlan
+    from napari_medmeta.bench.interactive_store import Policy
     from napari_medmeta.bench.methods import available_methods
-    from napari_medmeta.bench.radiologist import Policy
 
     weights = _weights(args)
     quick = tuple(m for m in INTERACTIVE_METHODS if m in available_methods(weights=weights))

@@ -11,10 +11,10 @@ import pytest
 from napari_medmeta.bench import interactive
 from napari_medmeta.bench.cases import Case, load_case
 from napari_medmeta.bench.interactive import MAX_LOOKS, SessionPlan, run_session, run_sessions, session_keys
-from napari_medmeta.bench.interactive_store import Action, Round, SessionKey, SessionRun, SessionStore
+from napari_medmeta.bench.interactive_store import Action, Policy, Round, SessionKey, SessionRun, SessionStore
 from napari_medmeta.bench.methods import Method, build_methods
 from napari_medmeta.bench.protocol import Anatomy, anatomy_of
-from napari_medmeta.bench.radiologist import Policy, Radiologist
+from napari_medmeta.bench.radiologist import Radiologist
 from napari_medmeta.core import Cancelled, CancelToken, LabelArray, MedmetaError, Origin, Support, Volume
 
 FAST = ("interpolation", "interpolation-dome")
@@ -227,3 +227,12 @@ def test_a_session_whose_line_was_cut_off_is_run_again_and_hurts_no_other(tmp_pa
         resumed = SessionStore(store.path)
         resumed.add(one_session("worst"))
         assert [s.key.policy for s in SessionStore(store.path)] == ["equal", "worst"]
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_same_sessions_as_one(cases, tmp_path):
+    one, two = SessionStore(tmp_path / "one.jsonl"), SessionStore(tmp_path / "two.jsonl")
+    plan = SessionPlan(cases[:2], FAST, policies=(Policy.WORST,))
+    run_sessions(plan, one)
+    run_sessions(plan, two, jobs=2)
+    assert figures(one) == figures(two)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_medmeta.bench.interactive_store import Action
+from napari_medmeta.bench.interactive_store import Action, Policy
 from napari_medmeta.bench.protocol import anatomy_of
-from napari_medmeta.bench.radiologist import Look, Policy, Radiologist, slice_dice
+from napari_medmeta.bench.radiologist import Look, Radiologist, slice_dice
 from napari_medmeta.core import Box, Geometry, LabelArray, Origin, Proposal, SliceExample, SliceRef, Support
 
 GEOMETRY = Geometry.from_parts((12, 20, 20), spacing_mm=(5.0, 1.0, 1.0))

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from napari_medmeta.bench.cases import find_cases
+from napari_medmeta.bench.interactive_store import Policy
 from napari_medmeta.bench.plan import Plan
 from napari_medmeta.bench.protocol import Placement
-from napari_medmeta.bench.radiologist import Policy
 from napari_medmeta.cli import bench, main
 from napari_medmeta.core.phantoms import simple_blobs
 from napari_medmeta.io import write_image, write_labels
