@@ -94,7 +94,6 @@ class PanelBody(QWidget):
         self._sections = QVBoxLayout()
         column.addLayout(self._sections)
         column.addStretch(1)
-        column.addWidget(self.footer)
         self._content, self._scroll = content, QScrollArea()
         self._scroll.setWidgetResizable(True)
         self._scroll.setFrameShape(QFrame.Shape.NoFrame)
@@ -103,8 +102,14 @@ class PanelBody(QWidget):
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(0)
+        # What was said last stays in sight, however far the boxes are scrolled.
+        self.footer.setContentsMargins(MARGIN, MARGIN // 2, MARGIN, MARGIN // 2)
+        beside = QVBoxLayout()
+        beside.setSpacing(0)
+        beside.addWidget(self._scroll, 1)
+        beside.addWidget(self.footer)
         layout.addWidget(self.strip)
-        layout.addWidget(self._scroll, 1)
+        layout.addLayout(beside, 1)
 
     def _leave_room(self) -> None:
         # Texts grow with the keys' names, the font and the screen; nothing may be cut off.

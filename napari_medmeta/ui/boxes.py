@@ -45,10 +45,11 @@ class ScanBox(QWidget):
         self._windows.activated.connect(self.window_chosen)
         self._planes = _combo("Which plane is shown; your examples stay on every plane", "Plane")
         self._planes.activated.connect(self.plane_chosen)
-        layout = QHBoxLayout(self)
+        layout = QGridLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        for combo, stretch in ((self._scans, 3), (self._windows, 2), (self._planes, 2)):
-            layout.addWidget(combo, stretch)
+        layout.addWidget(self._scans, 0, 0, 1, 2)
+        layout.addWidget(self._windows, 1, 0)
+        layout.addWidget(self._planes, 1, 1)
 
     def name_keys(self, keys: Mapping[Act, str]) -> None:
         """Name the keys in the tooltips."""

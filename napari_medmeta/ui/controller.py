@@ -30,6 +30,7 @@ from napari_medmeta.core import (
     guess_axis,
 )
 from napari_medmeta.session import Change, PaintMode, Session, SliceState, Topic
+from napari_medmeta.ui.expectations import DEFAULT_FLOOR, Expectations
 from napari_medmeta.ui.guide import Guide, named
 from napari_medmeta.ui.keys import STRUCTURE_KEYS
 from napari_medmeta.ui.label_names import renumbered
@@ -53,9 +54,6 @@ from napari_medmeta.ui.worker import (
 __all__ = ["Controller", "Work"]
 
 DEFAULT_CONFIDENCE = 0.9
-DEFAULT_FLOOR = 0.5
-"""A contour that is expected to be half wrong takes longer to mend than to paint anew."""
-
 NO_NAMES: Mapping[int, str] = MappingProxyType({})
 
 PROPOSED_STATES = (SliceState.PROPOSED, SliceState.TO_REVIEW)
@@ -109,8 +107,7 @@ class Controller:
         self.focus = SliceRef(0, session.geometry.shape[0] // 2)
         self._guide = Guide()
         self._reason: tuple[SliceRef, str] | None = None
-        self._expected_dice: Mapping[int, float] = {}
-        self._slice_dice: dict[SliceRef, float] = {}
+        self._expectations = Expectations(session)
         self._strokes: tuple[tuple[SliceRef, MaskArray], ...] = ()
         self._note_strokes(session.support().examples)
         session.changed.connect(self._on_change)
@@ -163,11 +160,7 @@ class Controller:
 
     def slice_confidence(self, ref: SliceRef) -> float | None:
         """Return the expected Dice of the proposal on ``ref``; across the examples' axis its mean probability."""
-        if ref in self._slice_dice:
-            return self._slice_dice[ref]
-        box = Box.of_slice(ref, self.shape)
-        drawn = self.session.proposed_labels(box) != BACKGROUND
-        return float(self.session.proposed_confidence(box)[drawn].mean()) if drawn.any() else None
+        return self._expectations.of_slice(ref)
 
     def rows(self) -> tuple[StructureRow, ...]:
         """Return the structure table's rows."""
@@ -180,7 +173,7 @@ class Controller:
                 number if number <= STRUCTURE_KEYS else None,
                 structure.locked,
                 self.session.voxel_count(structure.id) * per_voxel,
-                self._expected_dice.get(structure.id),
+                self._expectations.of_structure(structure.id),
             )
             for number, structure in enumerate(self.structures, start=1)
         )
@@ -188,18 +181,15 @@ class Controller:
     def strip(self) -> StripValue:
         """Return the slice strip for the axis on screen."""
         axis = self.focus.axis
-        dice = {ref.index: value for ref, value in self._slice_dice.items() if ref.axis == axis}
-        return StripValue(self.session.axis_overview(axis), dice, self.focus.index)
+        return StripValue(self.session.axis_overview(axis), self._expectations.on_axis(axis), self.focus.index)
 
     def words(self, ref: SliceRef, /) -> str:
         """Say in words what is known about the slice ``ref``."""
         state = self.session.slice_state(ref)
-        value = self.slice_confidence(ref) if state in PROPOSED_STATES else None
-        if value is None:
+        if state not in PROPOSED_STATES:
             return STATE_WORDS[state]
-        # Across the examples' axis no slice was ever judged by itself: only the mean probability is known.
-        measure = f"expected Dice {value:.2f}" if ref in self._slice_dice else f"{value:.0%} sure on average"
-        return f"{STATE_WORDS[state]}\n{measure}" + ("\nonly a hint" if self.is_hint(ref) else "")
+        lines = [STATE_WORDS[state], self._expectations.in_words(ref), "only a hint" if self.is_hint(ref) else ""]
+        return "\n".join(line for line in lines if line)
 
     def hint(self) -> str:
         """Say in one line what is missing, or what to do next."""
@@ -490,16 +480,9 @@ class Controller:
                 self._set_work(replace(self.work, stage="Stopped" if cancelled else "", fraction=None, proposing=False))
 
     def _receive(self, proposal: Proposal) -> None:
-        if proposal.generation == self.session.generation:
-            self._note_dice(proposal)
-        self._do(lambda: self.session.set_proposal(proposal))
-
-    def _note_dice(self, proposal: Proposal) -> None:
-        if proposal.covered == Box.whole(self.shape):
-            # Only the whole answer was judged on the examples; the first one is for the slice on screen alone.
-            self._expected_dice, self._slice_dice = proposal.expected_dice, {}
+        if proposal.generation == self.session.generation and self._expectations.note(proposal):
             self._guide.learn(proposal)
-        self._slice_dice.update(proposal.slice_dice)
+        self._do(lambda: self.session.set_proposal(proposal))
 
     def _set_work(self, work: Work) -> None:
         self.work = work

@@ -115,7 +115,7 @@ def chosen_keys(changed: Mapping[str, str]) -> dict[Act, str]:
 
 def with_keys(sentence: str, keys: Mapping[Act, str]) -> str:
     """Return a sentence of the session with the keys that hold here; it names the loop's own letters."""
-    for letter, act in (("P", Act.PROPOSE), ("A", Act.ACCEPT_SLICE)):
+    for letter, act in (("P", Act.PROPOSE), ("A", Act.ACCEPT_SLICE), ("N", Act.NEXT_SLICE)):
         sentence = sentence.replace(f"({letter})", f"({keys[act]})")
     return sentence
 

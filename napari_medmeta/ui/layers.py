@@ -41,6 +41,9 @@ SEGMENTATION_OPACITY = 0.55
 FINE_PIXELS = 300
 """On a slice with more pixels across than this, an outline of one pixel is too thin to see."""
 
+OBLONG = 3.0
+"""Voxels this much longer than wide have outlines that cover what they should show: they are filled instead."""
+
 CONTOUR_OPACITY = 1.0
 FILL_OPACITY = 0.4
 HINT_OPACITY = 0.18
@@ -317,12 +320,17 @@ class CaseLayers:
 
     def _style_proposal(self, ref: SliceRef) -> None:
         hint = self._shown.is_hint(ref)
-        contour = self._outline if self._as_contour and not hint else 0
-        opacity = HINT_OPACITY if hint else CONTOUR_OPACITY if self._as_contour else FILL_OPACITY
+        outlined = self._as_contour and not hint and self._is_square(ref.axis)
+        contour = self._outline if outlined else 0
+        opacity = HINT_OPACITY if hint else CONTOUR_OPACITY if outlined else FILL_OPACITY
         if self.proposal.contour != contour:
             self.proposal.contour = contour
         if self.proposal.opacity != opacity:
             self.proposal.opacity = opacity
+
+    def _is_square(self, axis: int) -> bool:
+        spacing = [s for a, s in enumerate(self._scan.grid.working.spacing_mm) if a != axis]
+        return max(spacing) < OBLONG * min(spacing)
 
     def _mark_background(self, ref: SliceRef, mask: MaskArray, box: Box) -> None:
         if Box.of_slice(ref, self._shape).intersection(box).size:

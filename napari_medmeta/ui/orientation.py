@@ -56,6 +56,7 @@ class Compass:
     def __init__(self, viewer: ViewerModel, geometry: Geometry) -> None:
         self._viewer, self._geometry = viewer, geometry
         self._written = ""
+        self._position: object = None
         self._marks: dict[str, TextOverlay] = {}
         self._names = {edge: f"medmeta_{edge}" for edge in PLACES}
 
@@ -69,6 +70,10 @@ class Compass:
         self._written = f"{plane_text(self._geometry, ref)}\n{words}" if flat else ""
         if self._written == overlay.text:
             return
+        if self._position is None:
+            self._position = overlay.position
+        # The middle of the lower edge is the letter's.
+        overlay.position = "top_left"
         overlay.text = self._written
         overlay.visible = bool(self._written)
 
@@ -81,6 +86,7 @@ class Compass:
         self._marks.clear()
         if self._written and overlays.text.text == self._written:
             overlays.text.text, overlays.text.visible = "", False
+            overlays.text.position = self._position
         self._written = ""
 
     def edges(self) -> Edges | None:

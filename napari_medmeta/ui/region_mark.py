@@ -13,10 +13,10 @@ from napari_medmeta.core import Box
 
 __all__ = ["RegionMark"]
 
-COLOUR = "#ffffff"
-"""No structure has it, and it is seen on every grey value of soft tissue."""
+COLOUR = "#ff00ff"
+"""That of the map of uncertain places, and none of the structures' own; seen on dark and bright tissue."""
 
-WIDTH_SHARE = 0.004
+WIDTH_SHARE = 0.005
 """Width of the frame as a share of the slice's larger side: about two pixels of a usual window."""
 
 MARGIN = 2

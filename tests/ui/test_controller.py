@@ -264,3 +264,22 @@ def test_an_empty_label_layer_is_refused(controller: Controller) -> None:
 def test_closing_stops_the_engine(controller: Controller, runner: InlineRunner) -> None:
     controller.close()
     assert runner.closed
+
+
+def test_across_the_examples_plane_no_expected_dice_is_claimed(controller: Controller) -> None:
+    controller.paint(stroke())
+    assert "expected Dice 0.90" in controller.words(SliceRef(0, 3))
+    assert "80% sure on average" in controller.words(SliceRef(1, 6))
+    controller.confidence_floor = 0.95
+    assert "only a hint" in controller.words(SliceRef(0, 3))
+    controller.look_at(SliceRef(0, 3))
+    assert "too unsure" in controller.hint()
+
+
+def test_the_hint_tells_why_a_slice_was_suggested_until_it_is_left(controller: Controller) -> None:
+    controller.paint(stroke())
+    controller.led.connect(lambda ref, region: controller.look_at(ref))
+    assert controller.next_slice()
+    assert "Liver" in controller.hint()
+    controller.look_at(SliceRef(0, 2))
+    assert "Liver" not in controller.hint()

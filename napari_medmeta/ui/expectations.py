@@ -1,0 +1,55 @@
+"""How good the open proposals are expected to be, slice by slice and structure by structure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from napari_medmeta.core import BACKGROUND, Box, Proposal, SliceRef
+from napari_medmeta.session import Session
+
+__all__ = ["DEFAULT_FLOOR", "Expectations"]
+
+DEFAULT_FLOOR = 0.5
+"""A contour that is expected to be half wrong takes longer to mend than to paint anew."""
+
+
+class Expectations:
+    """What the newest proposals of one session say about themselves."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._structures: Mapping[int, float] = {}
+        self._slices: dict[SliceRef, float] = {}
+
+    def note(self, proposal: Proposal) -> bool:
+        """Take over what a proposal expects; return whether it is for the whole scan."""
+        whole = proposal.covered == Box.whole(self._session.geometry.shape)
+        if whole:
+            # Only the whole answer was judged on the examples; the first one is for the slice on screen alone.
+            self._structures, self._slices = proposal.expected_dice, {}
+        self._slices.update(proposal.slice_dice)
+        return whole
+
+    def of_structure(self, structure: int) -> float | None:
+        """Return the expected Dice of a structure."""
+        return self._structures.get(structure)
+
+    def on_axis(self, axis: int) -> dict[int, float]:
+        """Return the expected Dice of the slices along ``axis``, by number."""
+        return {ref.index: value for ref, value in self._slices.items() if ref.axis == axis}
+
+    def of_slice(self, ref: SliceRef) -> float | None:
+        """Return the expected Dice on ``ref``; across the examples' axis the mean probability; None for nothing."""
+        if ref in self._slices:
+            return self._slices[ref]
+        box = Box.of_slice(ref, self._session.geometry.shape)
+        drawn = self._session.proposed_labels(box) != BACKGROUND
+        return float(self._session.proposed_confidence(box)[drawn].mean()) if drawn.any() else None
+
+    def in_words(self, ref: SliceRef) -> str:
+        """Say how good the proposal on ``ref`` is expected to be, nothing where nothing is known."""
+        value = self.of_slice(ref)
+        if value is None:
+            return ""
+        # Across the examples' axis no slice was ever judged by itself: only the mean probability is known.
+        return f"expected Dice {value:.2f}" if ref in self._slices else f"{value:.0%} sure on average"
