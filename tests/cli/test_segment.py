@@ -12,8 +12,6 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
 from napari_medmeta import cli
 from napari_medmeta.bench.methods.interpolation import SignedDistance
@@ -400,39 +398,10 @@ def test_a_dicom_segmentation_of_a_nifti_scan_is_refused_at_once(engine, files, 
 
 
 @pytest.fixture
-def series(tmp_path: Path, phantom: Phantom) -> Path:
+def series(tmp_path: Path, phantom: Phantom, write_ct_series: Callable[..., Path]) -> Path:
     """The phantom as a DICOM series."""
-    folder = tmp_path / "series"
-    folder.mkdir()
-    geometry = phantom.volume.geometry
-    for index, plane in enumerate(phantom.volume.array):
-        write_dicom_slice(folder / f"{index:02}.dcm", plane.astype(np.int16), geometry, index)
-    return folder
-
-
-def write_dicom_slice(path: Path, pixels: np.ndarray, geometry: Geometry, index: int, **more: str) -> None:
-    data = Dataset()
-    data.SOPClassUID, data.SOPInstanceUID = CTImageStorage, f"1.2.3.4.{index + 1}"
-    data.StudyInstanceUID, data.SeriesInstanceUID, data.FrameOfReferenceUID = "1.2.3", "1.2.3.4", "1.2.3.9"
-    data.Modality, data.SeriesDescription = "CT", "thin soft"
-    data.PatientName, data.PatientID, data.StudyDate = "Doe^Jane", "PAT0815", "20010203"
-    data.ImagePositionPatient = [round(float(v), 4) for v in geometry.to_world((index, 0, 0))]
-    data.ImageOrientationPatient = [*geometry.direction[:, 2], *geometry.direction[:, 1]]
-    data.PixelSpacing = [geometry.spacing_mm[1], geometry.spacing_mm[2]]
-    data.SliceThickness = geometry.spacing_mm[0]
-    data.RescaleSlope, data.RescaleIntercept = 1, 0
-    data.Rows, data.Columns = pixels.shape
-    data.SamplesPerPixel, data.PhotometricInterpretation = 1, "MONOCHROME2"
-    data.BitsAllocated = data.BitsStored = 16
-    data.HighBit, data.PixelRepresentation = 15, 1
-    data.PixelData = pixels.tobytes()
-    for key, value in more.items():
-        setattr(data, key, value)
-    data.file_meta = FileMetaDataset()
-    data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    data.file_meta.MediaStorageSOPClassUID = data.SOPClassUID
-    data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID
-    data.save_as(path, enforce_file_format=True)
+    spacing = phantom.volume.geometry.spacing_mm
+    return write_ct_series(tmp_path / "series", phantom.volume.array, spacing_mm=spacing)
 
 
 def test_a_series_gets_a_dicom_segmentation_that_is_read_back(engine, files, series, painted, tmp_path):

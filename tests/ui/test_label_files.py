@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from napari.layers import Labels
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
 from napari_medmeta.core import Structure
 from napari_medmeta.io import read_named_labels, read_volume, write_labels, write_segmentation
@@ -21,36 +20,10 @@ from napari_medmeta.ui.scan import scan_of
 TABLE = (Structure(1, "Liver", "#112233"), Structure(2, "Spleen", "#445566"))
 
 
-def write_series(folder: Path) -> Path:
-    """Write a CT of 6 slices, 20 x 24, and return its folder."""
-    folder.mkdir()
-    pixels = np.random.default_rng(0).integers(0, 100, (6, 20, 24)).astype(np.int16)
-    for index, plane in enumerate(pixels):
-        data = Dataset()
-        data.SOPClassUID, data.SOPInstanceUID = CTImageStorage, f"1.2.3.4.{index + 1}"
-        data.StudyInstanceUID, data.SeriesInstanceUID, data.FrameOfReferenceUID = "1.2.3", "1.2.3.4", "1.2.3.9"
-        data.Modality, data.SeriesDescription, data.PatientName = "CT", "thin soft", "Doe^Jane"
-        data.PatientID, data.PatientBirthDate, data.StudyDate = "PAT0815", "19700102", "20010203"
-        data.ImagePositionPatient = [-12, -10, 5.0 * index]
-        data.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
-        data.PixelSpacing, data.SliceThickness = [1, 1], 5
-        data.RescaleSlope, data.RescaleIntercept = 1, 0
-        data.Rows, data.Columns = plane.shape
-        data.SamplesPerPixel, data.PhotometricInterpretation = 1, "MONOCHROME2"
-        data.BitsAllocated = data.BitsStored = 16
-        data.HighBit, data.PixelRepresentation = 15, 1
-        data.PixelData = plane.tobytes()
-        data.file_meta = FileMetaDataset()
-        data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-        data.file_meta.MediaStorageSOPClassUID = data.SOPClassUID
-        data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID
-        data.save_as(folder / f"{index}.dcm", enforce_file_format=True)
-    return folder
-
-
 @pytest.fixture
-def series(tmp_path: Path) -> Path:
-    return write_series(tmp_path / "series")
+def series(tmp_path: Path, write_ct_series: Callable[..., Path]) -> Path:
+    pixels = np.random.default_rng(0).integers(0, 100, (6, 20, 24)).astype(np.int16)
+    return write_ct_series(tmp_path / "series", pixels)
 
 
 @pytest.fixture
