@@ -75,9 +75,10 @@ def outline_mm(mask: MaskArray, spacing_mm: tuple[float, float]) -> float:
 def wrong_outline_mm(labels: LabelArray, truth: LabelArray, spacing_mm: tuple[float, float]) -> dict[int, float]:
     """Return for each structure that is wrong on a slice how much of its true outline has to be drawn, in mm.
 
-    That is the outline that truth and proposal do not share, the longer of the two; nothing where the truth
-    has none of the structure, as it is then cleared with one stroke. This is an upper bound: an outline that is
-    off by a single voxel all around is drawn anew, although observers differ by more.
+    That is the outline that truth and proposal do not share, the longer of the two, but never more than the
+    true outline, as one would rather clear the structure and draw it anew; nothing where the truth has none of
+    it. This is an upper bound: an outline that is off by a single voxel all around is drawn anew, although
+    observers differ by more.
 
     Parameters
     ----------
@@ -90,8 +91,8 @@ def wrong_outline_mm(labels: LabelArray, truth: LabelArray, spacing_mm: tuple[fl
         if np.array_equal(found, true):
             continue
         mine, theirs = _edge(found), _edge(true)
-        length = max(np.count_nonzero(mine & ~theirs), np.count_nonzero(theirs & ~mine)) if true.any() else 0
-        out[structure] = int(length) * _width(spacing_mm)
+        unshared = max(np.count_nonzero(mine & ~theirs), np.count_nonzero(theirs & ~mine))
+        out[structure] = int(min(unshared, np.count_nonzero(theirs))) * _width(spacing_mm)
     return out
 
 
