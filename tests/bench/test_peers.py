@@ -9,6 +9,7 @@ from napari_medmeta.bench.methods import available_methods, build_methods, is_sl
 from napari_medmeta.bench.methods.interpolation import SignedDistance, signed_distance_mm
 from napari_medmeta.bench.methods.stack import UNEVEN_REACH, Stack, region_of, stack_of
 from napari_medmeta.bench.methods.vote import majority
+from napari_medmeta.bench.methods.walker import RandomWalker
 from napari_medmeta.bench.protocol import make_task
 from napari_medmeta.bench.scores import dice_by_structure, mean_of
 from napari_medmeta.core import (
@@ -242,3 +243,13 @@ def test_a_structure_that_leaves_the_scan_sideways_is_not_cut_off_at_its_border(
     (method,) = build_methods([name])
     between = slice(task.painted[0], task.painted[-1])
     assert method.segment(volume, task.support)[between, 12:18, [0, -1]].all()
+
+
+def test_the_walker_answers_where_no_voxel_is_left_open() -> None:
+    labels = np.zeros((3, 12, 12), np.uint8)
+    labels[:, 4:8, 4:8] = 1
+    support = support_from_labels(labels, axis=0, slices=(0, 1, 2))
+    volume = Volume(
+        np.random.default_rng(0).normal(size=labels.shape).astype(np.float32), Geometry.from_parts((3, 12, 12))
+    )
+    np.testing.assert_array_equal(RandomWalker().segment(volume, support), labels)

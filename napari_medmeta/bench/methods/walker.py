@@ -24,11 +24,16 @@ class RandomWalker:
 
     beta: float = 20_000.0
     name: str = "random-walker"
-    version: str = "4"
+    version: str = "5"
 
     def segment(self, volume: Volume, support: Support) -> LabelArray:
         """Return (I, J, K) labels of highest probability inside each structure's bound."""
         region = region_of(volume, support, strokes=True)
+        full = np.zeros((1 + len(region.stack.structures), *region.image.shape), dtype=np.float32)
+        if region.seeds.all():
+            # A region without an open voxel: scikit-image would answer in another axis order.
+            np.put_along_axis(full, region.seeds[None].astype(np.intp) - 1, 1.0, axis=0)
+            return region.labels_from(full)
         with warnings.catch_warnings():
             # The solver warns of its own fallback and of tiny matrices; neither changes the answer's meaning.
             warnings.simplefilter("ignore")
@@ -41,7 +46,6 @@ class RandomWalker:
                 spacing=np.asarray(region.spacing_mm) / min(region.spacing_mm),
                 return_full_prob=True,
             )
-        full = np.zeros((1 + len(region.stack.structures), *region.image.shape), dtype=np.float32)
         # One row for each seed value that occurs, ascending.
         for row, value in enumerate(np.unique(region.seeds[region.seeds > 0])):
             full[value - 1] = probability[row]
