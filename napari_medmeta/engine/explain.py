@@ -281,13 +281,14 @@ class _Question:
         wanted = [p for p in self._task.painted if not chosen or bool((p.classes == chosen).any())]
         nearest: dict[SliceRef, float] = {}
         for axis in {p.axis for p in wanted}:
-            places = sorted(p.index for p in wanted if p.axis == axis)
+            weights = {p.index: p.weight for p in wanted if p.axis == axis}
+            places = sorted(weights)
             here = self._place[axis]
             below = [i for i in places if i <= here]
             above = [i for i in places if i >= here]
             for index in {*below[-1:], *above[:1]}:
                 gap = abs(index - here) * self._task.spacing_mm[axis]
-                nearest[self._ref(axis, index)] = 1.0 / (0.5 + gap)
+                nearest[self._ref(axis, index)] = weights[index] / (0.5 + gap)
         total = sum(nearest.values())
         return {ref: value / total for ref, value in nearest.items()}
 

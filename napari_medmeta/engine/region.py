@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -217,7 +217,7 @@ def _painted(
     complete_for = number if example.complete_for is None else example.complete_for
     present = {number[int(s)] for s in np.unique(example.labels) if int(s) in number}
     asked = frozenset(number[s] for s in complete_for if s in number) | present
-    return PaintedSlice(axis, index, torch.from_numpy(np.ascontiguousarray(classes)).to(device), asked)
+    return PaintedSlice(axis, index, torch.from_numpy(np.ascontiguousarray(classes)).to(device), asked, example.weight)
 
 
 def _pool(maps: Tensor, factor: int) -> Tensor:
@@ -238,8 +238,8 @@ def _pool_painted(painted: PaintedSlice, structures: int, factor: int) -> Painte
         return painted
     if painted.axis == 0:
         pooled = _pool_classes(painted.classes[None], structures, factor)[0]
-        return PaintedSlice(0, painted.index, pooled, painted.asked)
+        return replace(painted, classes=pooled)
     # Of a slice on another axis only its long side lies in the pooled plane.
     votes = torch.stack([(painted.classes == c).float() for c in range(structures + 1)])
     pooled = F.avg_pool2d(votes, (1, factor), ceil_mode=True).argmax(0)
-    return PaintedSlice(painted.axis, painted.index // factor, pooled, painted.asked)
+    return replace(painted, index=painted.index // factor, classes=pooled)

@@ -33,12 +33,15 @@ class PaintedSlice:
         (rows, columns) int64: 0 background, 1 to S the structures by their order.
     asked
         Class indices that were looked for on this slice; others may be there unpainted.
+    weight
+        How much it counts beside the other slices, above 0 and up to 1.
     """
 
     axis: int
     index: int
     classes: Tensor
     asked: frozenset[int]
+    weight: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)

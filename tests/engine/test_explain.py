@@ -6,12 +6,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from napari_medmeta.core import AnnotationError, MissingExamplesError, Origin, SliceRef, Support, support_from_labels
 from napari_medmeta.core.explanation import Explanation
 from napari_medmeta.core.phantoms import Phantom, torso_ct
 from napari_medmeta.engine import Segmenter
 from napari_medmeta.engine.explain import explain
+from napari_medmeta.engine.learners.interpolation import shape_field
+from napari_medmeta.engine.task import UNKNOWN, PaintedSlice, Task
 
 Paint = Callable[..., Support]
 NAMES = {1: "left blob", 2: "right blob"}
@@ -163,3 +166,39 @@ def test_an_explanation_takes_less_than_a_second() -> None:
     started = time.perf_counter()
     explain(segmenter, support, (z, row, column))
     assert time.perf_counter() - started < 1.0
+
+
+def test_an_example_of_half_the_weight_causes_less(ready: Segmenter, paint: Paint, phantom: Phantom) -> None:
+    support, voxel = paint(8, 12, 17), inside(phantom, 1, 13)
+    before = explain(ready, support, voxel)
+    ref = before.examples[0].ref
+    light = tuple(replace(e, weight=0.25) if e.ref == ref else e for e in support.examples)
+    after = explain(ready, replace(support, examples=light), voxel)
+    assert weight_of(after, ref) < weight_of(before, ref)
+    assert after.sources != before.sources
+
+
+def test_a_light_example_changes_the_proposal_and_equal_weights_do_not(ready: Segmenter, paint: Paint) -> None:
+    support = paint(8, 17)
+    same = replace(support, examples=tuple(replace(e, weight=1.0) for e in support.examples))
+    light = replace(support, examples=(replace(support.examples[0], weight=0.25), support.examples[1]))
+    before, equal, after = (ready.segment(s) for s in (support, same, light))
+    assert np.array_equal(before.labels, equal.labels)
+    assert not np.array_equal(before.labels, after.labels)
+
+
+def test_a_light_contour_is_believed_less_between_two() -> None:
+    small, large = np.zeros((30, 30), np.int64), np.zeros((30, 30), np.int64)
+    small[12:18, 12:18], large[5:25, 5:25] = 1, 1
+    areas = []
+    for weight in (1.0, 0.25):
+        classes = torch.full((5, 30, 30), UNKNOWN)
+        painted = []
+        for depth, plane, w in ((0, small, 1.0), (4, large, weight)):
+            classes[depth] = torch.from_numpy(plane)
+            painted.append(PaintedSlice(0, depth, classes[depth].clone(), frozenset({1}), w))
+        image = torch.zeros(5, 30, 30)
+        bounded = ((True, True), (True, True), (True, True))
+        task = Task(image[None], image, (1.0, 1.0, 1.0), classes, tuple(painted), 1, bounded)
+        areas.append(int((shape_field(task).distance_mm[0, 2] > 0).sum()))
+    assert areas[1] < areas[0]

@@ -110,13 +110,26 @@ class Scene:
         per_class = min(self.config.samples, self.config.total_samples // max(1, structures))
         drawn, classes = [], []
         for c in range(structures + 1):
-            found = self._members(c)
+            found = self._thinned(self._members(c), generator)
             order = torch.randperm(found.numel(), generator=generator)[
                 : per_class if c else self.config.background_samples
             ]
             drawn.append(found[order.to(found.device)])
             classes.append(torch.full_like(drawn[-1], c))
         return torch.cat(drawn), torch.cat(classes)
+
+    def _thinned(self, found: Tensor, generator: torch.Generator) -> Tensor:
+        """Keep of the voxels on slices that count less only so large a share, at random."""
+        light = [p for p in self.task.painted if p.weight < 1.0]
+        if not light:
+            return found
+        share = torch.ones(self.task.shape)
+        for painted in light:
+            share.select(painted.axis, painted.index).fill_(painted.weight)
+        kept = found[
+            torch.rand(found.numel(), generator=generator).to(found.device) < share.to(found.device).reshape(-1)[found]
+        ]
+        return kept if kept.numel() else found
 
     def _members(self, c: int) -> Tensor:
         """Return flat indices of the support voxels that may speak for class ``c``."""

@@ -83,6 +83,7 @@ class _Contour:
     field: Plane | None
     centre: tuple[float, float]
     radius_mm: float
+    weight: float = 1.0
 
 
 def shape_field(task: Task) -> ShapeField:
@@ -154,7 +155,7 @@ def _contours(task: Task, structure: int) -> list[_Contour]:
         row, column = ndimage.center_of_mass(mask)
         area = float(mask.sum()) * task.spacing_mm[1] * task.spacing_mm[2]
         field = signed_distance_mm(mask, task.spacing_mm[1:])
-        contours.append(_Contour(painted.index, field, (row, column), (area / np.pi) ** 0.5))
+        contours.append(_Contour(painted.index, field, (row, column), (area / np.pi) ** 0.5, painted.weight))
     return sorted(contours, key=lambda c: c.index)
 
 
@@ -190,6 +191,9 @@ def _between(below: _Contour, above: _Contour, depth: int) -> Plane:
     rows, columns = above.centre[0] - below.centre[0], above.centre[1] - below.centre[1]
     lower = _moved(below.field, t * rows, t * columns)
     upper = _moved(above.field, (t - 1) * rows, (t - 1) * columns)
+    if below.weight != above.weight:
+        # Where the contours lie follows from the places alone, which of them is believed from the weights too.
+        t = t * above.weight / ((1 - t) * below.weight + t * above.weight)
     return ((1 - t) * lower + t * upper).astype(np.float32)
 
 
