@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from napari_medmeta.core import SliceRef
 from napari_medmeta.session.model import EventRecord, Json
 
-__all__ = ["LONGEST_GAP_S", "Outcome", "Score", "Stopwatch", "score_of"]
+__all__ = ["LONGEST_GAP_S", "Outcome", "Score", "Stopwatch", "place_of", "score_of"]
 
 LONGEST_GAP_S = 60.0
 """Of a gap without a look, a key or a stroke only this much counts as work: the rest was a pause."""
@@ -161,6 +161,14 @@ def score_of(records: Sequence[EventRecord], *, still_open: int = 0) -> Score:
     )
 
 
+def place_of(parameters: Mapping[str, Json]) -> SliceRef | None:
+    """Return the one slice that an event's parameters name, None where they name none or several."""
+    axis, index, ijk = (parameters.get(name) for name in ("axis", "index", "ijk"))
+    if isinstance(axis, int) and isinstance(ijk, list) and axis < len(ijk):
+        index = ijk[axis]
+    return SliceRef(axis, index) if isinstance(axis, int) and isinstance(index, int) else None
+
+
 def _standing(records: Sequence[EventRecord]) -> Iterable[EventRecord]:
     undone: set[int] = set()
     for record in records:
@@ -172,9 +180,10 @@ def _standing(records: Sequence[EventRecord]) -> Iterable[EventRecord]:
 
 def _slices(record: EventRecord) -> list[SliceRef]:
     """Return the slices that an event is about."""
-    axis, index, many = (record.parameters.get(name) for name in ("axis", "index", "slices"))
-    if isinstance(axis, int) and isinstance(index, int):
-        return [SliceRef(axis, index)]
+    one = place_of(record.parameters)
+    if one is not None:
+        return [one]
+    many = record.parameters.get("slices")
     pairs = [p for p in many if isinstance(p, list)] if isinstance(many, list) else []
     return [SliceRef(a, i) for a, i in (p for p in pairs if len(p) == 2) if isinstance(a, int) and isinstance(i, int)]
 

@@ -41,7 +41,7 @@ from napari_medmeta.session.overview import Overview
 from napari_medmeta.session.patches import Step
 from napari_medmeta.session.preview import Shown, visible
 from napari_medmeta.session.replay import Replayed, apply_setting
-from napari_medmeta.session.score import Score, Stopwatch, score_of
+from napari_medmeta.session.score import Score, Stopwatch, place_of, score_of
 from napari_medmeta.session.state import State, require_slice
 from napari_medmeta.session.support import SupportBuilder
 
@@ -400,6 +400,11 @@ class Session:
         """Note that the slice ``ref`` came on screen: a sign of life for the score, and nothing else."""
         require_slice(self._state, ref)
         self._stopwatch.mark(self._clock())
+
+    def last_slice(self) -> SliceRef | None:
+        """Return the slice on which something was said last, None where nothing was."""
+        places = (place_of(record.parameters) for record in reversed(self._records))
+        return next((ref for ref in places if ref is not None), None)
 
     def score(self) -> Score:
         """Return what became of the proposals, and how long it took."""

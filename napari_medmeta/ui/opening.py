@@ -12,6 +12,7 @@ from qtpy.QtCore import QStandardPaths
 
 from napari_medmeta.core import InputError, StorageError
 from napari_medmeta.session import Session
+from napari_medmeta.session.words import plane_names, slice_name
 from napari_medmeta.ui.scan import Scan
 
 __all__ = ["SESSION_SUFFIX", "Opened", "begin_session", "open_session", "user_folder"]
@@ -52,7 +53,9 @@ def open_session(scan: Scan, *, folder: Path | None = None) -> Opened:
         begun = begin_session(scan, folder=folder)
         return Opened(begun.session, f"{error.message} A new session was begun; the file {last.name} stays as it is.")
     count = len(session.support().examples)
-    note = f"Continued the session {last.name} with {count} example slice{'' if count == 1 else 's'}."
+    place = session.last_slice()
+    where = f" You were on {slice_name(plane_names(session.geometry), place)}." if place is not None else ""
+    note = f"Continued the session {last.name} with {count} example slice{'' if count == 1 else 's'}.{where}"
     return Opened(session, note if session.structures else "")
 
 

@@ -113,6 +113,10 @@ class MedmetaPanel(DockedWidget):
             self._viewer, layer, scan=scan, session=opened.session, runner=worker, chores=self._chores, defer=_soon
         )
         self._prepare(self.case)
+        last = opened.session.last_slice()
+        if last is not None:
+            # Where the radiologist was when the window closed, or the computer stopped.
+            self.case.layers.go_to(last)
         notes = (opened.note, opened.session.opening_note, opened.session.storage_problem, *scan.notes)
         self.body.footer.set_message(" ".join(note for note in notes if note))
         self._list_scans()
