@@ -8,11 +8,12 @@ import napari
 from napari.utils.notifications import show_info
 
 from napari_medmeta.ui.panel import MedmetaPanel
+from napari_medmeta.ui.surfaces import show_surfaces
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["DISPLAY_NAME", "dock_panel", "panel_of", "save_segmentation", "show_keys", "use_label_layer"]
+__all__ = ["DISPLAY_NAME", "dock_panel", "panel_of", "save_segmentation", "show_in_3d", "show_keys", "use_label_layer"]
 
 PLUGIN = "napari-medmeta"
 DISPLAY_NAME = "Few-shot segmentation"
@@ -44,6 +45,17 @@ def save_segmentation(viewer: napari.viewer.Viewer) -> None:
 def use_label_layer(viewer: napari.viewer.Viewer) -> None:
     """Take the labelled slices of a labels layer as examples."""
     _in_panel(viewer, lambda panel: panel.use_labels())
+
+
+def show_in_3d(viewer: napari.viewer.Viewer) -> None:
+    """Show the structures as surfaces."""
+    model = getattr(viewer, "__wrapped__", viewer)
+
+    def show(panel: MedmetaPanel) -> None:
+        if panel.case is not None:
+            show_surfaces(model, panel.case)
+
+    _in_panel(viewer, show)
 
 
 def show_keys(viewer: napari.viewer.Viewer) -> None:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import napari
 import numpy as np
 import numpy.typing as npt
-from napari.layers import Image, Labels
+from napari.layers import Image, Labels, Layer
 from napari.utils.notifications import show_warning
 
 from napari_medmeta import io
 from napari_medmeta.core import MedmetaError, UnsupportedImageError
-from napari_medmeta.ui.scan import geometry_of, scan_at, scan_record
+from napari_medmeta.ui.label_names import names_of_layer
+from napari_medmeta.ui.scan import Scan, geometry_of, scan_at, scan_record
 from napari_medmeta.ui.strokes import BACKGROUND_STROKE
 
 __all__ = ["write_image_layer", "write_labels_layer"]
@@ -27,11 +29,15 @@ def write_labels_layer(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
         labels = _labels(np.asarray(data))
         layer = Labels(labels, **_placed(meta))
         viewer = napari.current_viewer()
-        scan = scan_at(layer, viewer.layers if viewer is not None else ())
+        others = viewer.layers if viewer is not None else ()
+        scan = scan_at(layer, others)
+        names = names_of_layer(layer)
         if scan is not None:
-            written = io.write_labels(path, scan.grid.labels_to_original(labels), scan.grid.original)
+            original = scan.grid.labels_to_original(labels)
+            source = _source(scan, others)
+            written = io.save_labels(path, original, scan.grid.original, names=names, source=source)
         else:
-            written = io.write_labels(path, labels, geometry_of(layer))
+            written = io.save_labels(path, labels, geometry_of(layer), names=names)
     except MedmetaError as error:
         show_warning(error.message)
         return []
@@ -51,6 +57,14 @@ def write_image_layer(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
         show_warning(error.message)
         return []
     return [str(written)]
+
+
+def _source(scan: Scan, others: Iterable[Layer]) -> io.ScanSource:
+    """Return where the scan came from; a label layer knows its grid only, so an open scan on it is asked."""
+    images = (scan_record(layer) for layer in others if isinstance(layer, Image))
+    here = (s for s in images if s is not None and s.grid.original.same_grid(scan.grid.original))
+    found = scan if scan.source is not None else next(here, scan)
+    return io.ScanSource(found.source, name=found.name)
 
 
 def _labels(array: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:

@@ -12,7 +12,7 @@ from napari.layers import Labels
 
 from napari_medmeta.core import Structure
 from napari_medmeta.io import read_named_labels, read_volume, write_labels, write_segmentation
-from napari_medmeta.ui import reader
+from napari_medmeta.ui import reader, writer
 from napari_medmeta.ui.label_names import NAMES_KEY, names_of_layer, renumbered
 from napari_medmeta.ui.reader import get_reader
 from napari_medmeta.ui.scan import scan_of
@@ -116,3 +116,16 @@ def test_the_layer_says_the_name_under_the_cursor(viewer: Any, seg: Path) -> Non
     layer = add(viewer, seg)
     assert isinstance(layer, Labels)
     assert list(layer.features["structure"]) == ["", "Spleen", "Cyst"]
+
+
+def test_a_label_layer_is_written_as_dicom_beside_its_open_series(
+    viewer: Any, series: Path, seg: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(viewer, series)
+    layer = add(viewer, seg)
+    monkeypatch.setattr(writer.napari, "current_viewer", lambda: viewer)
+    out = tmp_path / "again.dcm"
+    data, meta, _ = layer.as_layer_data_tuple()
+    assert writer.write_labels_layer(str(out), data, meta) == [str(out)]
+    found = read_named_labels(out, like=read_volume(series).geometry)
+    assert dict(found.names) == {1: "Spleen", 2: "Cyst"}

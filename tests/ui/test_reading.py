@@ -261,6 +261,7 @@ def test_the_manifest_is_valid_and_names_things_that_exist(repo: Path) -> None:
     assert set(manifest.contributions.menus) == {
         "napari/layers/segment",
         "napari/layers/annotate",
+        "napari/layers/visualize",
         "napari/file/io_utilities",
     }
 
