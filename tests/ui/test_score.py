@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from ui_fakes import SHAPE
 
 from napari_medmeta.core import SliceRef
+from napari_medmeta.ui import score as score_module
 
 
 def test_without_a_scan_there_is_no_score(panel_only: Any) -> None:
@@ -25,9 +28,25 @@ def test_the_score_follows_what_is_done(panel: Any, qtbot: Any) -> None:
     panel.case.controller.accept_slice()
     qtbot.waitUntil(lambda: panel.score.text().startswith("2 slices done"))
     assert "1 of 1 proposals accepted unchanged" in panel.score.text()
-    assert "Accepted: 1" in panel.score.toolTip()
+    assert "Accepted: 1" in panel.score.details()
 
 
 def test_closing_the_scan_closes_the_score(panel: Any) -> None:
     panel.close_case()
     assert panel.score.text() == "No scan is open."
+
+
+def test_the_audit_trail_is_saved_from_the_panel(panel: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = tmp_path / "audit.csv"
+    monkeypatch.setattr(score_module, "ask_audit", lambda case, parent: target)
+    panel.score.save_audit()
+    assert "add the structure Liver" in target.read_text(encoding="utf-8-sig")
+    assert "audit.csv" in panel.message()
+
+
+def test_an_audit_trail_that_cannot_be_written_is_said_so(
+    panel: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(score_module, "ask_audit", lambda case, parent: tmp_path / "nowhere" / "audit.csv")
+    panel.score.save_audit()
+    assert "could not be written" in panel.message()
