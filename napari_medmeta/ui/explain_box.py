@@ -74,6 +74,7 @@ class ExplainBox(QWidget):
         """Show ``value``, or how to ask when there is none."""
         if self._content is not None:
             self._column.removeWidget(self._content)
+            self._content.hide()
             self._content.deleteLater()
         self._content = _wrapped(self._hint) if value is None else self._full(value)
         self._column.addWidget(self._content)

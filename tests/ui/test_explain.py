@@ -258,7 +258,7 @@ def test_closing_the_explanation_removes_the_points(explained: Any, viewer: Any)
     points = explained.explain.points.layer
     explained.explain.box.close_wanted.emit()
     assert points not in viewer.layers
-    assert any("press E" in text for text in explained.explain.box.texts())
+    assert any("press Shift+E" in text for text in explained.explain.box.texts())
 
 
 def test_go_there_shows_the_example(explained: Any) -> None:
