@@ -14,9 +14,9 @@ from napari_medmeta.engine.network import FusionNetwork, correct
 
 __all__ = ["check_network", "corrected_log_odds", "untested"]
 
-DOUBT = 0.05
-"""Difference in left-out Dice at which the better side is followed alone: about the spread of Dice between
-neighbouring slices, so that a smaller difference proves little."""
+DOUBT = 0.1
+"""Loss of left-out Dice at which the network is not followed at all. Leaving a slice out doubles the gap to be
+bridged, and a few slices are a noisy judge: a small loss there proves little."""
 
 
 def corrected_log_odds(
@@ -27,7 +27,7 @@ def corrected_log_odds(
     depths: Sequence[int],
 ) -> Tensor:
     """Return (S, n, H, W) log-odds of the sources, moved towards the network's answer as far as it is trusted."""
-    odds = pooled_log_odds(evidence, trust)
+    odds = pooled_log_odds(evidence, trust, distance_mm=scene.task.distance_mm(depths))
     if network is None or trust.network is None or not scene.task.depths or not bool((trust.network > 0).any()):
         return odds
     corrected = correct(network, scene, evidence, odds, depths)
@@ -53,7 +53,7 @@ def check_network(network: FusionNetwork, folds: Sequence[Fold], trust: Trust) -
         before.add(odds[:, 0], fold.classes)
         after.add(correct(network, fold.scene, evidence, odds, [fold.depth])[:, 0], fold.classes)
     gain = torch.nan_to_num(after.dice - before.dice)
-    share = (0.5 + 0.5 * gain / DOUBT).clamp(0.0, 1.0)
+    share = (1.0 + gain / DOUBT).clamp(0.0, 1.0)
     best = torch.fmax(before.dice, after.dice)
     return replace(trust, network=share.to(trust.weights), expected_dice=best.to(trust.weights))
 

@@ -32,19 +32,30 @@ def expected_dice(posterior: Tensor, trust: Trust, task: Task, depths: Sequence[
     posterior
         (S+1, n, H, W) log-posteriors of the slices ``depths``.
     """
+    near = task.distance_mm(depths) <= trust.tested_mm
     open_rows = [n for n, z in enumerate(depths) if z not in task.depths]
-    soft = _soft_dice(posterior[:, open_rows].flatten(1)[:, :, None])[:, 0]
-    return [_blend(float(s), float(d)) for s, d in zip(soft, trust.expected_dice, strict=True)]
+    groups = [[n for n in open_rows if bool(near[n]) is tested] for tested in (True, False)]
+    # What lies farther from every example than a slice that was left out has not been tested.
+    soft = torch.stack([_soft_dice(posterior[:, rows].flatten(1)[:, :, None])[:, 0] for rows in groups])
+    size = torch.stack([posterior[1:, rows].exp().sum((1, 2, 3)) for rows in groups]) + 1e-6
+    share = size / size.sum(0)
+    return [
+        float(share[0, s]) * _blend(float(soft[0, s]), float(left_out))
+        + float(share[1, s]) * _blend(float(soft[1, s]), math.nan)
+        for s, left_out in enumerate(trust.expected_dice)
+    ]
 
 
-def slice_dice(posterior: Tensor, trust: Trust) -> list[float | None]:
+def slice_dice(posterior: Tensor, trust: Trust, task: Task, depths: Sequence[int]) -> list[float | None]:
     """Return for each of the n slices the expected Dice over its structures; None where none is proposed."""
     proposed = posterior.argmax(0)
     soft = _soft_dice(posterior.flatten(2).transpose(1, 2))
+    near = task.distance_mm(depths) <= trust.tested_mm
     out: list[float | None] = []
     for n in range(posterior.shape[1]):
         here = [int(s) for s in proposed[n].unique() if s]
-        values = [_blend(float(soft[s - 1, n]), float(trust.expected_dice[s - 1])) for s in here]
+        left_out = [float(trust.expected_dice[s - 1]) if bool(near[n]) else math.nan for s in here]
+        values = [_blend(float(soft[s - 1, n]), d) for s, d in zip(here, left_out, strict=True)]
         out.append(sum(values) / len(values) if values else None)
     return out
 

@@ -7,8 +7,9 @@ on painted slices left out in turn, and shrunk towards fixed ones: a few slices 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -84,6 +85,13 @@ class Fold:
     scene: Scene | None = None
     depth: int = 0
 
+    @property
+    def distance_mm(self) -> float:
+        """How far the slice is from the nearest painted one that was left; infinite where that is not known."""
+        if self.scene is None or not self.scene.task.depths:
+            return math.inf
+        return float(self.scene.task.distance_mm([self.depth])[0])
+
 
 @dataclass(frozen=True, eq=False)
 class Trust:
@@ -99,12 +107,27 @@ class Trust:
         (S,) float32: Dice of the fused answer on the left-out slices; NaN where none was painted.
     network
         (S,) float32 in [0, 1]: how far the trained network's correction is taken; None where there is none.
+    fixed
+        (S, sources) float32: the weights that hold where nothing could be tested; None where ``weights`` hold
+        everywhere.
+    tested_mm
+        The farthest that a left-out slice was from its nearest painted neighbour. Slices farther away than this
+        were not tested: there the weights go back to the fixed ones.
     """
 
     names: tuple[str, ...]
     weights: Tensor
     expected_dice: Tensor
     network: Tensor | None = None
+    fixed: Tensor | None = None
+    tested_mm: float = math.inf
+
+    def at(self, distance_mm: Tensor | None) -> Tensor:
+        """Return (S, sources, n) weights for n slices so far from their nearest painted one; n is 1 without."""
+        if distance_mm is None or self.fixed is None or math.isinf(self.tested_mm):
+            return self.weights[:, :, None]
+        known = (self.tested_mm / distance_mm.clamp_min(1e-6)).clamp(0.0, 1.0)
+        return torch.lerp(self.fixed[:, :, None], self.weights[:, :, None], known)
 
     def shares(self, structure: int) -> dict[str, float]:
         """Return the weights of class ``structure`` (1 to S) as shares that sum to 1."""
@@ -112,11 +135,24 @@ class Trust:
         return {n: float(w / row.sum()) for n, w in zip(self.names, row, strict=True)}
 
 
-def pooled_log_odds(evidence: Mapping[str, Tensor], trust: Trust) -> Tensor:
-    """Pool the evidence: (S, ...) log-odds of each structure from each source's (S+1, ...) log-posteriors."""
+def pooled_log_odds(evidence: Mapping[str, Tensor], trust: Trust, *, distance_mm: Tensor | None = None) -> Tensor:
+    """Pool the evidence of n slices.
+
+    Parameters
+    ----------
+    evidence
+        Per source (S+1, n, ...) log-posteriors.
+    distance_mm
+        (n,) how far each slice is from its nearest painted one; without it the fitted weights hold everywhere.
+
+    Returns
+    -------
+    Tensor
+        (S, n, ...) log-odds of each structure.
+    """
     odds = torch.stack([log_odds(evidence[n]) for n in trust.names])
-    shape = (len(trust.names), odds.shape[1], *(1 for _ in range(odds.ndim - 2)))
-    return (trust.weights.T.reshape(shape) * odds).sum(0)
+    weights = trust.at(distance_mm).transpose(0, 1)
+    return (weights.reshape(*weights.shape, *(1 for _ in range(odds.ndim - 3))) * odds).sum(0)
 
 
 def as_log_posterior(odds: Tensor) -> Tensor:
@@ -143,8 +179,14 @@ def fit_trust(
     if folds:
         odds, truth = _training_voxels(names, folds, config)
         weights = _fit(odds, truth, fixed, config, len(folds))
-    trust = Trust(tuple(names), weights, torch.full((structures,), float("nan"), device=device))
-    return Trust(trust.names, weights, _fold_dice(folds, trust, structures))
+    trust = Trust(
+        tuple(names),
+        weights,
+        torch.full((structures,), float("nan"), device=device),
+        fixed=fixed,
+        tested_mm=max((fold.distance_mm for fold in folds), default=math.inf),
+    )
+    return replace(trust, expected_dice=_fold_dice(folds, trust, structures))
 
 
 def log_odds(log_posterior: Tensor) -> Tensor:

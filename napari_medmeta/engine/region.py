@@ -32,9 +32,9 @@ class RegionConfig:
     margin_share
         Margin as a share of the painted extent, for large organs.
     reach_gaps
-        Reach beyond the outermost painted slices, in the largest gap between painted slices.
+        Least reach beyond the outermost painted slices, in the largest gap between painted slices.
     reach_extents
-        The same in half in-plane extents of the structures; it alone counts with a single slice.
+        Reach in half in-plane extents of the structures, less half of what the painted slices span.
     click_margin_mm
         Margin around clicks and strokes while no slice is complete.
     max_voxels
@@ -129,6 +129,8 @@ def find_region(support: Support, spacing_mm: Sequence[float], config: RegionCon
     in_plane = max(config.margin_mm, config.margin_share * widest) if complete else config.click_margin_mm
     for axis in plane:
         margin[axis] = int(np.ceil(in_plane / spacing_mm[axis]))
+    if len(complete) > 1:
+        widest = _largest_diameter_mm(support, normal, spacing_mm)
     margin[normal] = _reach(complete, widest, spacing_mm[normal], config)
     box = painted.grown((margin[0], margin[1], margin[2]), support.shape)
     factor = _pooling(box.size, config)
@@ -159,11 +161,22 @@ def _normal(support: Support) -> int:
 def _reach(complete: Sequence[int], widest_mm: float, spacing_mm: float, config: RegionConfig) -> int:
     if not complete:
         return 0
-    from_extent = int(np.ceil(config.reach_extents * 0.5 * widest_mm / spacing_mm))
-    if len(complete) == 1:
-        return max(2, from_extent)
-    gap = int(np.max(np.diff(complete)))
-    return max(2, int(np.ceil(config.reach_gaps * gap)))
+    span = complete[-1] - complete[0]
+    gap = int(np.max(np.diff(complete))) if span else 0
+    from_extent = config.reach_extents * 0.5 * widest_mm / spacing_mm - 0.5 * span
+    return max(2, int(np.ceil(from_extent)), int(np.ceil(config.reach_gaps * gap)))
+
+
+def _largest_diameter_mm(support: Support, normal: int, spacing_mm: Sequence[float]) -> float:
+    """Return the diameter of a disc of the largest area that one structure has on one painted slice."""
+    pixel = float(np.prod([s for a, s in enumerate(spacing_mm) if a != normal]))
+    areas = [
+        int(np.count_nonzero(example.labels == structure)) * pixel
+        for example in support.complete
+        if example.ref.axis == normal
+        for structure in support.structures
+    ]
+    return float(2 * np.sqrt(max(areas, default=0.0) / np.pi))
 
 
 def make_task(maps: FeatureMaps, support: Support, region: Region) -> Task:

@@ -326,7 +326,7 @@ class _Work:
         confidence = self._region.to_volume_axes(best.float().cpu().numpy())
         _keep_painted(self._support, box, labels, confidence)
         structures = self._support.structures
-        per_slice = slice_dice(posterior, trust)
+        per_slice = slice_dice(posterior, trust, self._task, depths)
         # One slice says nothing of how a structure fares on all others.
         whole = len(depths) == self._task.shape[0]
         expected = expected_dice(posterior, trust, self._task, depths)

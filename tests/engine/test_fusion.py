@@ -59,11 +59,26 @@ def test_two_structures_never_share_a_voxel() -> None:
     assert float(fused_log_posterior({"a": both}, trust).exp().sum()) == pytest.approx(1.0, abs=0.01)
 
 
-def test_a_slice_without_a_proposal_has_no_expected_dice() -> None:
+def test_far_from_what_was_tested_the_fixed_weights_hold() -> None:
+    trust = Trust(("a",), torch.ones(1, 1), torch.tensor([0.9]), fixed=torch.full((1, 1), 3.0), tested_mm=10.0)
+    weights = trust.at(torch.tensor([0.0, 10.0, 20.0, 1e6]))
+    torch.testing.assert_close(weights[0, 0], torch.tensor([1.0, 1.0, 2.0, 3.0]), atol=1e-3, rtol=0)
+
+
+def test_untested_slices_lower_the_expected_dice(make_task) -> None:  # type: ignore[no-untyped-def]
+    task = make_task({0: TRUTH.numpy().astype(bool)}, depth=2, spacing=(5.0, 1.0, 1.0))
+    posterior = says(TRUTH, 0.97)[:, None]
+    near = Trust(("a",), torch.ones(1, 1), torch.tensor([0.97]), tested_mm=5.0)
+    far = Trust(("a",), torch.ones(1, 1), torch.tensor([0.97]), tested_mm=2.0)
+    assert expected_dice(posterior, far, task, [1])[0] < expected_dice(posterior, near, task, [1])[0]
+
+
+def test_a_slice_without_a_proposal_has_no_expected_dice(make_task) -> None:  # type: ignore[no-untyped-def]
+    task = make_task({0: TRUTH.numpy().astype(bool)}, depth=2)
     empty, full = torch.zeros(20, 20, dtype=torch.int64), TRUTH
     posterior = torch.stack([says(empty), says(full)], dim=1)
     trust = Trust(("a",), torch.ones(1, 1), torch.tensor([0.8]))
-    nothing, something = slice_dice(posterior, trust)
+    nothing, something = slice_dice(posterior, trust, task, [0, 1])
     assert nothing is None
     assert something is not None
     assert 0.5 < something <= 1.0

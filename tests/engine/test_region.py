@@ -35,16 +35,22 @@ def test_the_region_is_the_painted_extent_with_a_margin_in_mm() -> None:
     assert region.box.stop[1:] == (45, 70)
 
 
-def test_it_reaches_one_gap_beyond_the_outermost_slices() -> None:
-    region = find_region(square(8, 11), (1.0, 1.0, 1.0), CONFIG)
+def test_it_reaches_one_gap_beyond_slices_that_span_the_structure() -> None:
+    region = find_region(square(8, 11), (10.0, 1.0, 1.0), CONFIG)
     assert (region.box.start[0], region.box.stop[0]) == (5, 15)
+
+
+def test_slices_close_together_reach_as_far_as_the_structure_is_wide() -> None:
+    # 20 mm x 30 mm have the area of a disc of 27.6 mm: 0.75 of it less half of the span of 12 mm, in slices of 4 mm.
+    region = find_region(square(8, 11), (4.0, 1.0, 1.0), CONFIG)
+    assert (region.box.start[0], region.box.stop[0]) == (4, 16)
 
 
 def test_where_the_scan_ends_sooner_the_missing_slices_are_told() -> None:
     labels = np.full(SHAPE, 255, np.uint8)
     labels[[1, 7]] = 0
     labels[[1, 7], 20:40, 30:60] = 1
-    region = find_region(support_from_labels(labels, axis=0), (1.0, 1.0, 1.0), CONFIG)
+    region = find_region(support_from_labels(labels, axis=0), (10.0, 1.0, 1.0), CONFIG)
     assert region.missing == (5, 0)
     assert region.bounded[0] == (False, True)
 

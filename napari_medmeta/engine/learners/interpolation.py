@@ -34,7 +34,8 @@ REACH_GAPS = 0.6
 spread slices leave half a gap, randomly placed ones a whole gap on average."""
 
 REACH_RADII = 1.2
-"""The same for a single slice, in radii of a disc of the painted area: a ball has 1, vessels more."""
+"""The same in radii of a disc of the outermost painted area: a ball has 1, vessels more. What the painted slices
+span already is taken off, half on each side, so that slices close together do not end a large organ early."""
 
 SOFTNESS_MM = 1.0
 """Scale of the logistic from distance to posterior on a painted slice: the width of a painted edge."""
@@ -137,9 +138,8 @@ def _along_normal(task: Task) -> npt.NDArray[np.float32]:
     for structure in range(1, task.structures + 1):
         contours = _contours(task, structure)
         if any(c.field is not None for c in contours):
-            reach = _reach_mm(contours, task.spacing_mm[0])
             for depth in range(task.shape[0]):
-                _interpolate(contours, depth, reach, task.spacing_mm[0], out[structure - 1, depth])
+                _interpolate(contours, depth, task.spacing_mm[0], out[structure - 1, depth])
     return out
 
 
@@ -159,16 +159,15 @@ def _contours(task: Task, structure: int) -> list[_Contour]:
     return sorted(contours, key=lambda c: c.index)
 
 
-def _reach_mm(contours: Sequence[_Contour], spacing_mm: float) -> float:
-    present = [c for c in contours if c.field is not None]
-    if len(present) > 1:
-        reach = REACH_GAPS * (present[-1].index - present[0].index) / (len(present) - 1) * spacing_mm
-    else:
-        reach = REACH_RADII * present[0].radius_mm
-    return max(reach, 0.5 * spacing_mm)
+def _reach_mm(contours: Sequence[_Contour], outermost: _Contour, spacing_mm: float) -> float:
+    present = [c.index for c in contours if c.field is not None]
+    span = (present[-1] - present[0]) * spacing_mm
+    by_gaps = REACH_GAPS * span / max(1, len(present) - 1)
+    by_size = REACH_RADII * outermost.radius_mm - 0.5 * span
+    return max(by_gaps, by_size, 0.5 * spacing_mm)
 
 
-def _interpolate(contours: Sequence[_Contour], depth: int, reach_mm: float, spacing_mm: float, out: Plane) -> None:
+def _interpolate(contours: Sequence[_Contour], depth: int, spacing_mm: float, out: Plane) -> None:
     below = next((c for c in reversed(contours) if c.index <= depth), None)
     above = next((c for c in contours if c.index >= depth), None)
     if below is not None and above is not None and below.field is not None and above.field is not None:
@@ -178,7 +177,8 @@ def _interpolate(contours: Sequence[_Contour], depth: int, reach_mm: float, spac
         if near is None or near.field is None:
             continue
         # Towards a slice where the structure is absent, it ends halfway for want of better knowledge.
-        limit = reach_mm if far is None else 0.5 * abs(far.index - near.index) * spacing_mm
+        halfway = 0.5 * abs(far.index - near.index) * spacing_mm if far is not None else 0.0
+        limit = halfway if far is not None else _reach_mm(contours, near, spacing_mm)
         np.maximum(out, _rounded_off(near.field, abs(depth - near.index) * spacing_mm, limit), out=out)
 
 
