@@ -166,7 +166,8 @@ class _Question:
         depth, row, column = self._place
         evidence = {n: f.evidence([depth])[:, 0, row, column] for n, f in self._fitted.items()}
         trust = self._trust(proposal)
-        answer = self._chosen(fused_log_posterior(evidence, trust).exp(), proposal)
+        fused = fused_log_posterior({n: e[:, None] for n, e in evidence.items()}, trust)[:, 0]
+        answer = self._chosen(fused.exp(), proposal)
         sources = self._sources(evidence, trust, answer)
         examples = self._examples(evidence, trust, answer)
         label = self._id(answer.chosen)
