@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from napari_medmeta.core import StorageError
 from napari_medmeta.engine.network import FusionNetwork, NetworkConfig
@@ -52,7 +52,7 @@ def save_weights(folder: Path, network: FusionNetwork, *, training: Mapping[str,
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / WEIGHTS
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    save_file(tensors, path)
+    path.write_bytes(save(tensors))
     record = {
         "format": FORMAT,
         "network": network.config.as_dict(),
