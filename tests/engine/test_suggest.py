@@ -31,7 +31,7 @@ def support(labels: np.ndarray, *painted: int, axis: int = 0) -> Support:
         SliceExample(SliceRef(axis, i), np.take(labels, i, axis), np.ones_like(np.take(labels, i, axis), dtype=bool))
         for i in painted
     )
-    return Support(SHAPE, examples, (1,), 1)
+    return Support(SHAPE, examples, (1, 2), 1)
 
 
 def places(found: tuple[Suggestion, ...]) -> list[int]:
