@@ -21,7 +21,7 @@ TEST_ENV := LIBGL_ALWAYS_SOFTWARE=1 QT_API=pyqt6 QT_QPA_PLATFORM=xcb
 XVFB := xvfb-run --auto-servernum --server-args="-screen 0 1600x1000x24 +extension GLX"
 PYTEST := $(TEST_ENV) $(XVFB) $(BIN)/python -m pytest
 
-.PHONY: help demo test lint pytest sample-data docs-pictures wheel clean
+.PHONY: help demo test lint pytest sample-data docs docs-pictures wheel clean
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -47,6 +47,10 @@ pytest: $(VENV)/.installed-test  ## Run the tests under a virtual display
 sample-data: $(VENV)/.installed-demo  ## Write the synthetic scans of sample_data/ again
 	$(BIN)/python scripts/make_sample_data.py
 
+docs: $(VENV)/.installed-test  ## Build the pages of docs/ into site/
+	$(BIN)/mkdocs build --strict --quiet
+	@echo "Wrote site/index.html"
+
 docs-pictures: $(VENV)/.installed-test  ## Render the pictures of README and docs/ again
 	$(BIN)/python examples/docs_pictures.py
 	@sh scripts/system_packages.sh display
@@ -56,7 +60,7 @@ wheel: $(VENV)/.installed-test  ## Build a wheel into dist/
 	$(PIP) wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 
 clean:  ## Remove everything that was built or installed here
-	rm -rf $(VENV) build dist demo-output htmlcov .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) build dist site demo-output htmlcov .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	rm -rf .import_linter_cache *.egg-info
 
 $(BIN)/python:

@@ -47,7 +47,7 @@ def test_the_first_page_says_that_this_is_no_medical_device():
     assert "Not a medical device" in (REPO / "README.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("command", ["segment", "info", "demo", "bench"])
+@pytest.mark.parametrize("command", ["segment", "info", "demo", "bench", "train", "session"])
 def test_options_that_the_documents_name_exist(command, capsys):
     with pytest.raises(SystemExit):
         cli.main([command, "--help"])
@@ -94,3 +94,26 @@ def test_every_make_target_of_the_documents_exists():
     targets = set(re.findall(r"^([a-z-]+):", (REPO / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE))
     named = {t for d in DOCUMENTS for t in re.findall(r"(?:`|    )make ([a-z-]+)", d.read_text(encoding="utf-8"))}
     assert named <= targets
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    pytest.importorskip("mkdocs", reason="mkdocs is not installed: pip install 'napari-medmeta[docs]'")
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", folder]
+    done = subprocess.run(command, cwd=REPO, capture_output=True, text=True)
+    # Strict: a link or picture that leads nowhere fails the build.
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_every_document_becomes_a_page(site):
+    sources = [path.relative_to(REPO / "docs") for path in REPO.glob("docs/**/*.md")]
+    pages = [path.with_suffix(".html") for path in [*sources, Path("CHANGELOG.md")]]
+    assert [page.as_posix() for page in pages if not (site / page).is_file()] == []
+
+
+def test_the_pages_fetch_nothing_from_elsewhere(site):
+    fetched = re.compile(r'<(script|img|iframe)[^>]*src="(https?:)?//|<link[^>]*stylesheet"[^>]*href="(https?:)?//')
+    assert fetched.search('<script async src="https://example.org/a.js">')
+    assert [page.name for page in site.rglob("*.html") if fetched.search(page.read_text(encoding="utf-8"))] == []
