@@ -81,6 +81,13 @@ def _add_questions(parser: argparse.ArgumentParser) -> None:
         "sources alone; ablations: our engine without each of its parts",
     )
     parser.add_argument("--weights", type=names, default=(), metavar="METHOD=PATH", help="public weights of methods")
+    parser.add_argument(
+        "--interactive-methods",
+        type=names,
+        default=(),
+        metavar="A,B",
+        help="the same for the protocol interactive alone",
+    )
     parser.add_argument("--protocol", type=names, default=PROTOCOLS[:1], metavar="A,B", help="slices, interactive")
     parser.add_argument("--k", type=integers, default=(), metavar="1,3,5,9", help="numbers of example slices")
     parser.add_argument(
@@ -240,7 +247,7 @@ def _session_plan(args: argparse.Namespace, cases: tuple[Case, ...]) -> SessionP
     quick = tuple(m for m in INTERACTIVE_METHODS if m in available_methods(weights=weights))
     return SessionPlan(
         covering_subset(cases) if args.interactive_subset == COVERING else cases,
-        _expanded(args.methods) or quick,
+        _expanded(args.interactive_methods or args.methods) or quick,
         policies=tuple(p for p in Policy if not args.policies or p in args.policies),
         seed=args.seed,
         device=args.device,

@@ -83,6 +83,13 @@ def test_sessions_take_the_quick_methods_and_one_case_of_every_source(data):
     assert found.policies == tuple(Policy)
 
 
+def test_sessions_can_take_other_methods_than_the_slices(data):
+    args = parsed(data, "--methods", "vote,medmeta", "--interactive-methods", "medmeta")
+    cases = bench._cases(args)
+    assert bench._plan(args, cases).methods == ("vote", "medmeta")
+    assert bench._session_plan(args, cases).methods == ("medmeta",)
+
+
 def test_policies_and_methods_of_sessions_can_be_chosen(data):
     options = ("--policies", "worst", "--methods", "interpolation", "--interactive-subset", "all")
     found = bench._session_plan(parsed(data, *options), find_cases(data))
