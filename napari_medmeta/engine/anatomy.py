@@ -17,8 +17,9 @@ from torch import Tensor
 
 from napari_medmeta.core import Box, Geometry, InputError, MaskArray, Triple
 from napari_medmeta.engine.features import FeatureMaps
+from napari_medmeta.engine.segmenter import Segmenter
 
-__all__ = ["Anatomy", "Grid", "coarse_grid", "pooling", "survey"]
+__all__ = ["Anatomy", "Grid", "coarse_grid", "maps_of", "pooling", "survey"]
 
 BODY_SHARE = 0.5
 """What is brighter than half of the scan's mean is body: on CT -1000 counts as 0, on MR air is 0."""
@@ -133,6 +134,20 @@ class Anatomy:
         whole = torch.from_numpy(self.body.astype(np.float32))
         body = self.body_grid.upsample(whole[None])[0]
         return np.asarray(grid.pool(body).numpy() > 0.5)
+
+
+def maps_of(engine: Segmenter | FeatureMaps) -> FeatureMaps:
+    """Return the features of the scan that an engine has been given.
+
+    Raises
+    ------
+    InputError
+        When it has none.
+    """
+    maps = engine if isinstance(engine, FeatureMaps) else engine._maps
+    if maps is None:
+        raise InputError("The engine has no volume yet", next_step="Call set_volume first")
+    return maps
 
 
 def pooling(spacing_mm: tuple[float, float, float], detail_mm: float) -> Triple:

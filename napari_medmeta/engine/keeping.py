@@ -13,8 +13,9 @@ from scipy import ndimage
 
 from napari_medmeta.core import Box, LabelArray, MissingExamplesError, Volume
 from napari_medmeta.core.library import KeptSamples, LibraryEntry
-from napari_medmeta.engine.anatomy import Anatomy, Grid, coarse_grid, survey
+from napari_medmeta.engine.anatomy import Anatomy, Grid, coarse_grid, maps_of, survey
 from napari_medmeta.engine.features import FeatureMaps, feature_count
+from napari_medmeta.engine.segmenter import Segmenter
 
 __all__ = ["FEATURES", "KeepConfig", "detail_mm", "learn"]
 
@@ -58,7 +59,7 @@ def detail_mm(volume_ml: float) -> float:
 
 
 def learn(
-    maps: FeatureMaps,
+    engine: Segmenter | FeatureMaps,
     volume: Volume,
     labels: LabelArray,
     *,
@@ -72,8 +73,8 @@ def learn(
 
     Parameters
     ----------
-    maps
-        The features of ``volume``.
+    engine
+        An engine that was given ``volume``, or the features of it.
     labels
         (I, J, K) uint8: the finished segmentation.
     structure, name
@@ -90,6 +91,7 @@ def learn(
     if count == 0:
         raise MissingExamplesError(f"There is no {name} on this scan yet", next_step="Segment it first, then keep it")
     volume_ml = count * volume.geometry.voxel_volume_ml
+    maps = maps_of(engine)
     anatomy = survey(maps, volume.geometry)
     grid = coarse_grid(maps, detail_mm(volume_ml), most=config.most_voxels)
     samples = _samples(anatomy, grid, mask, name, config, np.random.default_rng(seed))

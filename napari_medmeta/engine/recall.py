@@ -32,10 +32,11 @@ from napari_medmeta.core import (
     silent,
 )
 from napari_medmeta.core.library import Expected, LibraryEntry
-from napari_medmeta.engine.anatomy import Anatomy, Grid, coarse_grid, pooling, survey
+from napari_medmeta.engine.anatomy import Anatomy, Grid, coarse_grid, maps_of, pooling, survey
 from napari_medmeta.engine.features import FeatureMaps
 from napari_medmeta.engine.keeping import FEATURES, detail_mm
 from napari_medmeta.engine.learners.walk import WalkConfig, refine
+from napari_medmeta.engine.segmenter import Segmenter
 from napari_medmeta.engine.task import UNKNOWN, Task
 
 __all__ = ["RecallConfig", "comparable", "recall", "usefulness"]
@@ -97,7 +98,7 @@ def comparable(entries: Sequence[LibraryEntry], volume: Volume) -> tuple[Library
 
 
 def recall(
-    maps: FeatureMaps,
+    engine: Segmenter | FeatureMaps,
     volume: Volume,
     entries: Mapping[int, Sequence[LibraryEntry]],
     *,
@@ -111,8 +112,8 @@ def recall(
 
     Parameters
     ----------
-    maps
-        The features of ``volume``.
+    engine
+        An engine that was given ``volume``, or the features of it.
     entries
         For each structure's value its entries in the library; those of other modalities are left out.
     generation
@@ -135,6 +136,7 @@ def recall(
             next_step="Paint them on one slice of this scan",
         )
     started = time.perf_counter()
+    maps = maps_of(engine)
     anatomy = survey(maps, volume.geometry)
     found: dict[int, _Found] = {}
     for n, (structure, kept) in enumerate(usable.items()):

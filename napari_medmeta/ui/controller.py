@@ -104,6 +104,7 @@ class Controller:
         self.confidence_wanted = DEFAULT_CONFIDENCE
         self.confidence_floor = DEFAULT_FLOOR
         self.work = Work()
+        self.blend: Callable[[Proposal], Proposal] = lambda proposal: proposal
         self.focus = SliceRef(0, session.geometry.shape[0] // 2)
         self._guide = Guide()
         self._reason: tuple[SliceRef, str] | None = None
@@ -195,6 +196,8 @@ class Controller:
         """Say in one line what is missing, or what to do next."""
         if self._reason is not None and self._reason[0] == self.focus and not self._missing():
             return f"{self._reason[1]}. Accept the slice (A), or correct it by painting."
+        if not self._can_propose() and self.is_proposed(self.focus):
+            return "This slice is proposed from the library: accept it (A) if it fits, or correct it by painting."
         if self.work.proposing and not self._missing():
             return "Proposing the rest. You can look at it as it comes, and go on painting."
         elsewhere = not self._missing() and not self.is_proposed(self.focus)
@@ -471,7 +474,7 @@ class Controller:
             case Ready(device, memory):
                 self._set_work(replace(self.work, device=device, memory_bytes=memory))
             case Proposed(proposal):
-                self._receive(proposal)
+                self.receive(self.blend(proposal))
             case Answered(answer):
                 self.answered.emit(answer)
             case Failed(error):
@@ -479,7 +482,8 @@ class Controller:
             case Idle(cancelled):
                 self._set_work(replace(self.work, stage="Stopped" if cancelled else "", fraction=None, proposing=False))
 
-    def _receive(self, proposal: Proposal) -> None:
+    def receive(self, proposal: Proposal) -> None:
+        """Show a proposal, wherever it comes from."""
         if proposal.generation == self.session.generation and self._expectations.note(proposal):
             self._guide.learn(proposal)
         self._do(lambda: self.session.set_proposal(proposal))

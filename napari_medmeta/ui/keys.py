@@ -54,6 +54,7 @@ class Act(StrEnum):
     WINDOW_BACK = "window_back"
     ADD_STRUCTURE = "add_structure"
     SAVE = "save"
+    NEXT_CASE = "next_case"
     UNDO = "undo"
     REDO = "redo"
     STRUCTURE = "structure"
@@ -93,6 +94,7 @@ KEYS: tuple[Key, ...] = (
     Key(Act.STRUCTURE, "Ctrl+1", "Choose structure 1 (up to Ctrl+9)", "1 to 7 are napari's tools"),
     Key(Act.ADD_STRUCTURE, "Shift+L", "Type the name of a structure to look for", "L is napari's colour picker"),
     Key(Act.SAVE, "Shift+S", "Save the segmentation", "Ctrl+S saves napari's layers"),
+    Key(Act.NEXT_CASE, "J", "Go on to the next case of the folder, with the same structures", "N is the next slice"),
     Key(Act.HELP, "?", "Show this list"),
 )
 """Every key, in the order in which the help window lists them."""

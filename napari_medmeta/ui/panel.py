@@ -26,6 +26,8 @@ from napari_medmeta.ui.docked import DockedWidget
 from napari_medmeta.ui.explain import ExplainSection
 from napari_medmeta.ui.key_help import KeyHelp, shown_key
 from napari_medmeta.ui.keys import Act, chosen_keys
+from napari_medmeta.ui.library import library_at
+from napari_medmeta.ui.library_box import LibrarySection
 from napari_medmeta.ui.measurements_table import MeasurementsSection
 from napari_medmeta.ui.opening import Opened, begin_session, open_session
 from napari_medmeta.ui.overlay import Chores
@@ -176,10 +178,17 @@ class MedmetaPanel(DockedWidget):
         self.explain = ExplainSection(viewer, self, key=shown_key(self._keys[Act.EXPLAIN]))
         self.score = ScoreLine(self)
         self.measurements = MeasurementsSection(self)
+        # Sessions kept in one folder of their own have library and worklists there too.
+        library = library_at(self._folder / "library.medlib" if self._folder is not None else None)
+        next_key = shown_key(self._keys[Act.NEXT_CASE])
+        self.library = LibrarySection(
+            viewer, self, tell=self._tell, next_key=next_key, library=library, worklists=self._folder
+        )
         self.body.add_section("Measurements", self.measurements)
+        self.body.add_section("The next patient", self.library)
         self.body.add_section("Why is it so?", self.explain.box)
         self.body.add_section("Honest score", self.score)
-        for part in (self.measurements, self.explain, self.score):
+        for part in (self.measurements, self.explain, self.score, self.library):
             self.case_changed.connect(part.follow_case)
 
     def _wire(self) -> None:
@@ -270,6 +279,7 @@ class MedmetaPanel(DockedWidget):
         acts[Act.WINDOW_BACK] = partial(self._step_window, -1)
         acts[Act.ADD_STRUCTURE] = self.body.table.focus_entry
         acts[Act.SAVE] = self.save
+        acts[Act.NEXT_CASE] = self.library.next_case
         self._bindings.bind(acts, choose_number=case.controller.choose_number)
         case.layers.bind_to_segmentation(self._bindings.of(acts, (Act.UNDO, Act.REDO)))
 
@@ -426,6 +436,7 @@ class MedmetaPanel(DockedWidget):
             answer.path, with_proposals=answer.with_proposals, anonymous=answer.anonymous
         ):
             show_info(self.message())
+            self.library.saved()
 
     def _reopen(self, case: Case) -> None:
         path = ask_session(case.controller.session.path, self)

@@ -88,7 +88,7 @@ def test_an_old_answer_is_dropped(controller: Controller) -> None:
     controller.set_auto_propose(False)
     controller.paint(stroke(4))
     before = controller.session.proposal
-    controller._receive(proposal)
+    controller.receive(proposal)
     assert controller.session.proposal is before
 
 
