@@ -40,7 +40,7 @@ def test_the_engine_can_do_without_one_source(scene):
 
 def test_every_source_can_be_left_out_and_so_can_the_left_out_check():
     left_out = {f"medmeta-without-{name}" for name in source_names()}
-    assert set(ablation_methods()) == left_out | {"medmeta-fixed-trust"}
+    assert set(ablation_methods()) == left_out | {"medmeta-fixed-trust", "medmeta-without-network"}
 
 
 def test_a_variant_is_named_as_it_was_asked_for():

@@ -24,6 +24,9 @@ WITHOUT = "without-"
 FIXED_TRUST = "fixed-trust"
 """All sources with their fixed weights: no painted slice is left out to fit them."""
 
+UNTRAINED = "without-network"
+"""All sources, fused by the left-out check alone: nothing that was learnt beforehand takes part."""
+
 
 @dataclass(frozen=True)
 class Engine:
@@ -32,7 +35,7 @@ class Engine:
     Parameters
     ----------
     variant
-        What is changed: a source of evidence that stands alone, ``without-NAME`` or ``fixed-trust``; empty for
+        What is changed: a source of evidence that stands alone, ``without-NAME``, ``without-network`` or ``fixed-trust``; empty for
         the whole engine.
 
     Raises
@@ -88,10 +91,13 @@ class Engine:
             return whole
         if self.variant == FIXED_TRUST:
             return replace(whole, folds=0)
+        if self.variant == UNTRAINED:
+            return replace(whole, network=False)
         left_out = self.variant.removeprefix(WITHOUT)
         alone = left_out == self.variant
         chosen = tuple(x for x in whole.learners if (_slug(x.name) == left_out) == alone)
-        return replace(whole, learners=chosen)
+        # The network was trained on all sources together: without one of them it cannot take part.
+        return replace(whole, learners=chosen, network=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,7 +137,7 @@ def source_names() -> tuple[str, ...]:
 
 def ablation_names() -> tuple[str, ...]:
     """Return the names of the engine's variants with one part left out."""
-    return (*(WITHOUT + name for name in source_names()), FIXED_TRUST)
+    return (*(WITHOUT + name for name in source_names()), FIXED_TRUST, UNTRAINED)
 
 
 def _slug(name: str) -> str:
