@@ -35,8 +35,8 @@ class Engine:
     Parameters
     ----------
     variant
-        What is changed: a source of evidence that stands alone, ``without-NAME``, ``without-network`` or ``fixed-trust``; empty for
-        the whole engine.
+        What is changed: a source of evidence that stands alone, ``without-NAME``, ``without-network`` or
+        ``fixed-trust``; empty for the whole engine.
 
     Raises
     ------
