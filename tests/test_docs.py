@@ -96,6 +96,13 @@ def test_every_make_target_of_the_documents_exists():
     assert named <= targets
 
 
+def test_every_test_that_the_documents_name_exists():
+    named = re.findall(r"`([a-z_/]+\.py)::(\w+)`", (REPO / "docs" / "loop-checks.md").read_text(encoding="utf-8"))
+    assert named
+    texts = {file: (REPO / "tests" / file).read_text(encoding="utf-8") for file, _ in named}
+    assert [f"{file}::{test}" for file, test in named if f"def {test}(" not in texts[file]] == []
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     pytest.importorskip("mkdocs", reason="mkdocs is not installed: pip install 'napari-medmeta[docs]'")
