@@ -7,9 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from napari_medmeta import cli
+from napari_medmeta import cli, io
+from napari_medmeta.core.phantoms import torso_ct
 
 REPO = Path(__file__).parents[1]
 DOCUMENTS = sorted([*REPO.glob("*.md"), *REPO.glob("docs/**/*.md"), *REPO.glob("sample_data/*.md")])
@@ -82,6 +84,14 @@ def test_the_example_script_runs_and_saves(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "ml of liver" in done.stdout
     assert result.is_file()
+
+
+def test_the_tutorials_dicom_series_is_the_synthetic_torso(tmp_path):
+    subprocess.run([sys.executable, REPO / "examples" / "torso_dicom.py", tmp_path / "torso"], check=True)
+    volume, torso = io.read_volume(tmp_path / "torso"), torso_ct().volume
+    volume.geometry.require_same_grid(torso.geometry, what="series")
+    assert volume.modality == "CT"
+    assert np.array_equal(volume.array, torso.array)
 
 
 def test_the_example_script_is_short():
