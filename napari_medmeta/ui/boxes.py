@@ -29,6 +29,8 @@ from napari_medmeta.ui.windowing import Window
 
 __all__ = ["Footer", "HintLine", "PaintBox", "ProposalBox", "SaveBox", "ScanBox", "WorkLine", "button", "heading"]
 
+SAVE_TEXT = "Save segmentation …"
+
 
 class ScanBox(QWidget):
     """Which scan is worked on, and in which window it is shown."""
@@ -330,7 +332,7 @@ class SaveBox(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._save = button("Save segmentation …", "Write the result on the scan's own grid", self.save_wanted.emit)
+        self._save = button(SAVE_TEXT, "Write the result on the scan's own grid", self.save_wanted.emit)
         self._reopen = button("Open session …", "Go on with a session saved earlier", self.reopen_wanted.emit)
         self._restart = button(
             "Start over", "Begin a new session for this scan; the old one's file stays", self.restart_wanted.emit
@@ -343,6 +345,11 @@ class SaveBox(QWidget):
         layout.addWidget(self._help, 0, 2)
         layout.addWidget(self._reopen, 1, 0)
         layout.addWidget(self._restart, 1, 1, 1, 2)
+
+    def set_saving(self, running: int) -> None:
+        """Say on the button that files are being written; another one can be wanted meanwhile."""
+        waiting = f" ({running} files)" if running > 1 else ""
+        self._save.setText(f"Saving{waiting} …" if running else SAVE_TEXT)
 
 
 class Footer(QWidget):

@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 from psygnal import Signal
 
-from napari_medmeta import io
 from napari_medmeta.core import (
     BACKGROUND,
     Box,
@@ -34,6 +33,7 @@ from napari_medmeta.ui.expectations import DEFAULT_FLOOR, Expectations
 from napari_medmeta.ui.guide import Guide, named
 from napari_medmeta.ui.keys import STRUCTURE_KEYS
 from napari_medmeta.ui.label_names import renumbered
+from napari_medmeta.ui.saving import SaveJob
 from napari_medmeta.ui.scan import Scan
 from napari_medmeta.ui.slice_strip import STATE_WORDS, StripValue
 from napari_medmeta.ui.strokes import BACKGROUND_STROKE, Edit, strokes_on, touched_slices
@@ -382,26 +382,16 @@ class Controller:
 
     def result(self, *, with_proposals: bool) -> LabelArray:
         """Return the segmentation on the file's own grid (uint8)."""
-        labels = np.array(self.session.labels)
-        proposal = self.session.proposal
-        if with_proposals and proposal is not None:
-            part = labels[proposal.box.slices]
-            open_part = self.session.proposed_labels(proposal.box)
-            part[...] = np.where(part == BACKGROUND, open_part, part)
-        return self.scan.grid.labels_to_original(labels)
+        return self.scan.grid.labels_to_original(self._snapshot(with_proposals))
+
+    def save_job(self, path: Path, *, with_proposals: bool, anonymous: bool = False) -> SaveJob:
+        """Return what is to be written, as it is now; ``anonymous`` leaves the patient out of a DICOM file."""
+        return SaveJob(path, self._snapshot(with_proposals), self.scan, tuple(self.structures), anonymous)
 
     def save(self, path: Path, *, with_proposals: bool, anonymous: bool = False) -> bool:
-        """Write the segmentation onto the file's own grid; ``anonymous`` leaves the patient out of a DICOM file."""
+        """Write the segmentation and wait for it; the panel writes `save_job` in the background instead."""
         try:
-            written = io.save_labels(
-                path,
-                self.result(with_proposals=with_proposals),
-                self.scan.grid.original,
-                names={s.id: s.name for s in self.structures},
-                colours={s.id: s.colour for s in self.structures},
-                source=io.ScanSource(self.scan.source, name=self.scan.name),
-                anonymous=anonymous,
-            )
+            written = self.save_job(path, with_proposals=with_proposals, anonymous=anonymous).write()
         except MedmetaError as error:
             self._fail(error)
             return False
@@ -424,6 +414,15 @@ class Controller:
                 return False
             value = self.structures[-1].id
         return self._do(lambda: self.session.paint(ref, mask, value=value))
+
+    def _snapshot(self, with_proposals: bool) -> LabelArray:
+        labels = np.array(self.session.labels)
+        proposal = self.session.proposal
+        if with_proposals and proposal is not None:
+            part = labels[proposal.box.slices]
+            open_part = self.session.proposed_labels(proposal.box)
+            part[...] = np.where(part == BACKGROUND, open_part, part)
+        return labels
 
     def _do(self, verb: Callable[[], Change]) -> bool:
         try:

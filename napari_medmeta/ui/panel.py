@@ -32,6 +32,7 @@ from napari_medmeta.ui.measurements_table import MeasurementsSection
 from napari_medmeta.ui.opening import Opened, begin_session, open_session
 from napari_medmeta.ui.overlay import Chores
 from napari_medmeta.ui.preferences import Preferences, load_preferences
+from napari_medmeta.ui.saving import SaveEnd, SaveJob, Saver
 from napari_medmeta.ui.scan import scan_of_layer
 from napari_medmeta.ui.score import ScoreLine
 from napari_medmeta.ui.windowing import Window, windows_for
@@ -88,6 +89,7 @@ class MedmetaPanel(DockedWidget):
         self._retry = QTimer(self)
         self._retry.setInterval(RETRY_STORAGE_MS)
         self._retry.timeout.connect(self._retry_storage)
+        self.saver = Saver(self)
         self._build()
         self._add_sections(viewer)
         self._wire()
@@ -144,6 +146,7 @@ class MedmetaPanel(DockedWidget):
             return
         viewer.layers.events.inserted.disconnect(self._layers_changed)
         viewer.layers.events.removed.disconnect(self._layers_changed)
+        self.saver.close()
         self.close_case()
         self._timer.stop()
         self._retry.stop()
@@ -200,6 +203,8 @@ class MedmetaPanel(DockedWidget):
         self._wire_painting()
         self._wire_proposal()
         self.body.work_line.cancel_wanted.connect(self._with(lambda c: c.controller.cancel()))
+        self.saver.ended.connect(self._saved)
+        self.saver.running_changed.connect(self.body.save_box.set_saving)
         self.body.save_box.save_wanted.connect(self._with(self._save))
         self.body.save_box.reopen_wanted.connect(self._with(self._reopen))
         self.body.save_box.restart_wanted.connect(self._with(self._restart))
@@ -432,11 +437,20 @@ class MedmetaPanel(DockedWidget):
 
     def _save(self, case: Case) -> None:
         answer = ask_save(case.controller.scan, open_proposals=case.controller.open_proposals(), parent=self)
-        if answer is not None and case.controller.save(
-            answer.path, with_proposals=answer.with_proposals, anonymous=answer.anonymous
-        ):
+        if answer is not None:
+            self._tell(f"Saving {answer.path.name} …")
+            self.saver.save(
+                case.controller.save_job(answer.path, with_proposals=answer.with_proposals, anonymous=answer.anonymous)
+            )
+
+    def _saved(self, end: SaveEnd) -> None:
+        if end.error is not None:
+            self._show_error(end.error)
+        elif end.written is not None:
+            self._tell(f"Saved as {end.written.name} in {end.written.parent}.")
             show_info(self.message())
-            self.library.saved()
+            if isinstance(end.job, SaveJob):
+                self.library.saved(end.job.scan.source)
 
     def _reopen(self, case: Case) -> None:
         path = ask_session(case.controller.session.path, self)

@@ -1,4 +1,4 @@
-"""The one place where threads start: the engine works here, and its news arrive on the window's thread.
+"""Where the engine's thread starts: the engine works here, and its news arrive on the window's thread.
 
 One thread for each open scan, so the engine is never called from two threads. It keeps its normal
 priority: a thread that is held back while it holds the interpreter holds the window back as well. A

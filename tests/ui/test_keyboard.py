@@ -74,5 +74,6 @@ def test_from_the_name_to_the_file_by_keys(
     monkeypatch.setattr(QMessageBox, "exec", lambda self: 0)
     monkeypatch.setattr(dialogs, "_ask_open_proposals", lambda parent: False)
     press(Qt.Key.Key_S, SHIFT)
+    qtbot.waitUntil(lambda: panel.saver.running == 0)
     labels, _ = io.read_labels(out)
     assert set(np.unique(labels)) == {0, 1, 2}

@@ -264,6 +264,7 @@ def test_saving_asks_and_writes(panel: Any, tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(panel_module, "ask_save", ask)
     panel.save()
     assert asked == [True]
+    qtbot.waitUntil(lambda: panel.saver.running == 0)
     labels, _ = io.read_labels(tmp_path / "out.nrrd")
     assert np.count_nonzero(labels) == 30
     assert "Saved as out.nrrd" in panel.message()
