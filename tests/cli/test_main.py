@@ -84,8 +84,8 @@ def test_info_on_something_else_is_refused(tmp_path, capsys):
 
 def test_bench_writes_runs_tables_and_csv(data, tmp_path):
     out = tmp_path / "out"
-    code = cli.main(["bench", "--data", str(data), "--out", str(out), "--methods", "interpolation,interpolation-dome"])
-    assert code == 0
+    methods = ["--methods", "interpolation,interpolation-dome", "--k", "1,3,5", "--placement", "even"]
+    assert cli.main(["bench", "--data", str(data), "--out", str(out), *methods]) == 0
     assert (out / "runs.jsonl").read_text().count("\n") == 6
     assert "interpolation-dome" in (out / "report.md").read_text()
     assert len((out / "runs.csv").read_text().splitlines()) == 1 + 6 * 2
@@ -93,6 +93,7 @@ def test_bench_writes_runs_tables_and_csv(data, tmp_path):
 
 def test_bench_goes_on_where_it_was(data, tmp_path):
     call = ["bench", "--data", str(data), "--out", str(tmp_path / "out"), "--methods", "interpolation-dome"]
+    call += ["--placement", "even"]
     cli.main([*call, "--k", "1"])
     cli.main([*call, "--k", "1,3"])
     lines = (tmp_path / "out" / "runs.jsonl").read_text().splitlines()
