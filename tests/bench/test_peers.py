@@ -253,3 +253,12 @@ def test_the_walker_answers_where_no_voxel_is_left_open() -> None:
         np.random.default_rng(0).normal(size=labels.shape).astype(np.float32), Geometry.from_parts((3, 12, 12))
     )
     np.testing.assert_array_equal(RandomWalker().segment(volume, support), labels)
+
+
+def test_the_forest_answers_where_no_voxel_is_left_open() -> None:
+    labels = np.zeros((3, 12, 12), np.uint8)
+    labels[:, 4:8, 4:8] = 1
+    support = support_from_labels(labels, axis=0, slices=(0, 1, 2))
+    image = np.random.default_rng(0).normal(size=labels.shape).astype(np.float32)
+    (forest,) = build_methods(["forest-position"])
+    np.testing.assert_array_equal(forest.segment(Volume(image, Geometry.from_parts((3, 12, 12))), support), labels)

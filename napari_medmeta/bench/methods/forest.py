@@ -60,6 +60,8 @@ class Forest:
         full = np.zeros((1 + len(region.stack.structures), *region.image.shape), dtype=np.float32)
         full[0] = 1
         asked = region.undecided
+        if not asked.any():
+            return full
         found = model.predict_proba(table[:, asked].T)
         full[:, asked] = 0
         for column, value in enumerate(model.classes_):
