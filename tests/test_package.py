@@ -109,9 +109,19 @@ def test_nothing_reaches_for_the_network():
 
 def test_every_library_in_use_is_a_declared_dependency():
     # Named differently on the index than in Python; itk comes with the peers.
-    other_names = {"PIL": "pillow", "skimage": "scikit-image", "sklearn": "scikit-learn", "itk": "itk-growcut"}
+    other_names = {
+        "PIL": "pillow",
+        "itk": "itk-growcut",
+        "labelprop": "deep-labelprop",
+        "lightning_fabric": "lightning-fabric",
+        "skimage": "scikit-image",
+        "sklearn": "scikit-learn",
+    }
     project = tomllib.loads((REPO / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    declared = [*project["dependencies"], *project["optional-dependencies"]["peers"]]
+    extras = project["optional-dependencies"]
+    declared = list(project["dependencies"])
+    for name in ("peers", "labelprop", "nninteractive", "samples", "train"):
+        declared += extras[name]
     known = {re.split(r"[<>=!\[ ]", line)[0].lower() for line in declared}
     used = {name.split(".")[0] for path in MODULES for name in imports(parsed(path))}
     foreign = used - set(sys.stdlib_module_names) - {"napari_medmeta"}

@@ -57,6 +57,7 @@ class Session:
 
     Examples
     --------
+    >>> import numpy as np
     >>> session = Session.create(Geometry.from_parts((4, 8, 8)), fingerprint="a scan")
     >>> _ = session.add_structure("liver")
     >>> _ = session.paint(SliceRef(0, 2), np.eye(8, dtype=bool), value=1)

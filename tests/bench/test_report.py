@@ -104,7 +104,7 @@ def test_the_order_of_the_runs_changes_nothing(runs, setting, tmp_path):
 
 
 def test_a_failed_run_counts_as_nothing_and_is_told(runs, setting, tmp_path):
-    failed = replace(run("vote", "a_1", 0.0), dice={}, failure="cannot read /home/me/secret/weights.pt")
+    failed = replace(run("vote", "a_1", 0.0), dice={}, failure="cannot read /data/me/secret/weights.pt")
     kept = [r for r in runs if r.key != failed.key]
     html, markdown = report(tmp_path, [*kept, failed], [], setting)
     told = "vote, exact painting, a_1, k=3, even placement: cannot read weights.pt (counted as 0)"
@@ -291,8 +291,8 @@ def test_painting_by_hand_is_drawing_every_outline(square):
 @pytest.mark.parametrize(
     ("told", "kept"),
     [
-        ("cannot read /home/me/data/x.nii.gz now", "cannot read x.nii.gz now"),
-        (r"cannot read C:\Users\me\x.nii now", "cannot read x.nii now"),
+        ("cannot read /data/me/data/x.nii.gz now", "cannot read x.nii.gz now"),
+        (r"cannot read C:\scans\x.nii now", "cannot read x.nii now"),
         ("and/or 3/4 of it", "and/or 3/4 of it"),
         ("k=3: 1/2", "k=3: 1/2"),
     ],
