@@ -27,6 +27,10 @@ END_SHARE = 0.05
 in the benchmark. At least `END_SLICES`."""
 END_SLICES = 2
 
+GOES_ON = 2.0
+"""Farther past the end where the outermost example shows no sign of it, as a share of the length that is known: a cord
+or a vessel is found in steps that grow, as in an exponential search, instead of slice by slice."""
+
 DISTANCE_LOSS = 1.5
 """Dice lost per length of the structure between a slice and its nearest example: in the benchmark one
 example in the middle, on average a quarter of the length away, leaves 0.39 of the Dice to be gained."""
@@ -156,9 +160,12 @@ def _loss(
 ) -> _Loss:
     """Estimate how much of ``structure`` is wrong on each slice, as a share of its volume."""
     present = np.flatnonzero(voxels)
-    reach = max(END_SLICES, round(END_SHARE * present.size))
     nearest = present[np.abs(np.arange(len(gaps))[:, None] - present[None, :]).argmin(axis=1)]
     away = np.abs(np.arange(len(gaps)) - nearest)
+    reach = np.maximum(
+        max(END_SLICES, round(END_SHARE * present.size)),
+        np.round(GOES_ON * present.size * _unfinished(voxels, present, gaps, nearest)),
+    )
     # An empty example between a slice and the structure's end says that it has ended.
     wanted = open_slices & (away <= reach) & (gaps >= away)
     # Past the end the structure may go on as it was, ever less likely so.
@@ -170,6 +177,20 @@ def _loss(
     doubt = _doubt(proposal, structure, axis=axis, nearest=np.where(wanted, nearest, -1)) / voxels.sum()
     distance = np.minimum(1.0, DISTANCE_LOSS * gaps / present.size) * share
     return _Loss(structure, doubt, (1 - dice[nearest]) * share, distance, wanted & (away > 0))
+
+
+def _unfinished(
+    voxels: _Numbers, present: npt.NDArray[np.int_], gaps: _Numbers, nearest: npt.NDArray[np.int_]
+) -> _Numbers:
+    """Return for each slice how large the structure still is on the outermost example on its side, from 0 to 1.
+
+    A proposal tapers by itself beyond its examples, so only they tell whether a structure comes to its end.
+    """
+    examples = present[gaps[present] == 0]
+    if not examples.size:
+        return np.zeros(len(gaps))
+    first, last = voxels[examples[0]], voxels[examples[-1]]
+    return np.asarray(np.where(nearest <= examples[0], first, last) / voxels.max(), dtype=np.float64)
 
 
 def _voxels(proposal: Proposal, structure: int, axis: int, count: int) -> _Numbers:

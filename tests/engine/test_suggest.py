@@ -78,12 +78,21 @@ def test_a_slice_with_a_few_strokes_is_still_suggested() -> None:
     assert 5 in places(found)
 
 
-def test_slices_just_past_the_end_are_suggested_and_those_further_away_are_not() -> None:
+def test_past_an_end_that_has_grown_thin_only_the_next_slices_are_suggested() -> None:
     labels = block(first=5, last=8)
-    found = {s.ref.index: s for s in rank_slices(proposal(labels), support(labels, 6), axis=0)}
+    for end in (5, 8):
+        labels[end][labels[end] > 0] = 0
+        labels[end, 4, 4] = 1
+    found = {s.ref.index: s for s in rank_slices(proposal(labels), support(labels, 5, 8), axis=0)}
     assert {3, 4, 9, 10} <= set(found)
     assert {0, 1, 2, 11}.isdisjoint(found)
     assert "go on" in found[9].reason
+
+
+def test_where_nothing_says_that_it_ends_the_search_goes_further() -> None:
+    labels = block(first=5, last=8)
+    found = places(rank_slices(proposal(labels), support(labels, 6), axis=0))
+    assert {0, 1, 2, 3, 4, 9, 10, 11} <= set(found)
 
 
 def test_behind_an_empty_example_the_structure_has_ended() -> None:
