@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from napari_medmeta.bench.methods import Method, Proposing
-from napari_medmeta.bench.methods.vote import Vote, majority
+from napari_medmeta.bench.methods.vote import Vote, answers_of, majority
 from napari_medmeta.bench.usage import Usage, measured
 from napari_medmeta.core import GeometryMismatchError, LabelArray, MedmetaError, Proposal, Support, Volume
 
@@ -105,7 +105,7 @@ def _single(method: Method, volume: Volume, support: Support) -> Answer:
 
 def _vote(method: Vote, volume: Volume, support: Support, memo: Memo) -> Answer:
     # Members that ran already are not asked again; the vote's cost is theirs together.
-    parts = [ask(member, volume, support, memo) for member in method.members]
+    parts = answers_of(method.members, lambda member: ask(member, volume, support, memo))
     with measured() as usage:
         labels = majority([p.labels for p in parts])
     return Answer(labels, _together([p.usage for p in parts] + [usage]))

@@ -8,7 +8,7 @@ import pytest
 from napari_medmeta.bench.methods import available_methods, build_methods, is_slow, missing_methods, registry
 from napari_medmeta.bench.methods.interpolation import SignedDistance, signed_distance_mm
 from napari_medmeta.bench.methods.stack import UNEVEN_REACH, Stack, region_of, stack_of
-from napari_medmeta.bench.methods.vote import majority
+from napari_medmeta.bench.methods.vote import Vote, majority
 from napari_medmeta.bench.methods.walker import RandomWalker
 from napari_medmeta.bench.protocol import make_task
 from napari_medmeta.bench.scores import dice_by_structure, mean_of
@@ -262,3 +262,13 @@ def test_the_forest_answers_where_no_voxel_is_left_open() -> None:
     image = np.random.default_rng(0).normal(size=labels.shape).astype(np.float32)
     (forest,) = build_methods(["forest-position"])
     np.testing.assert_array_equal(forest.segment(Volume(image, Geometry.from_parts((3, 12, 12))), support), labels)
+
+
+def test_a_vote_goes_on_without_members_that_cannot_learn_from_strokes() -> None:
+    phantom = simple_blobs(shape=(16, 40, 40), spacing_mm=(3.0, 1.0, 1.0), noise=4.0)
+    support = strokes_on(phantom.labels, phantom.volume.geometry, (4, 8, 12))
+    dome, walker = build_methods(["interpolation-dome", "random-walker"])
+    labels = Vote((dome, walker)).segment(phantom.volume, support)
+    np.testing.assert_array_equal(labels, walker.segment(phantom.volume, support))
+    with pytest.raises(MissingExamplesError):
+        Vote((dome,)).segment(phantom.volume, support)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 from napari_medmeta.bench.methods.base import Method
-from napari_medmeta.core import LabelArray, Support, Volume
+from napari_medmeta.core import LabelArray, MissingExamplesError, Support, Volume
 
-__all__ = ["Vote", "majority"]
+__all__ = ["Vote", "answers_of", "majority"]
+
+_Answer = TypeVar("_Answer")
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,26 @@ class Vote:
 
     def segment(self, volume: Volume, support: Support) -> LabelArray:
         """Return (I, J, K) labels after asking every member."""
-        return majority([m.segment(volume, support) for m in self.members])
+        return majority(answers_of(self.members, lambda member: member.segment(volume, support)))
+
+
+def answers_of(members: Sequence[Method], ask: Callable[[Method], _Answer]) -> list[_Answer]:
+    """Return what the members answer, without those that cannot learn from such examples (strokes, say).
+
+    Raises
+    ------
+    MissingExamplesError
+        When no member can.
+    """
+    answers, refused = [], None
+    for member in members:
+        try:
+            answers.append(ask(member))
+        except MissingExamplesError as error:
+            refused = error
+    if refused is not None and not answers:
+        raise refused
+    return answers
 
 
 def majority(answers: Sequence[LabelArray]) -> LabelArray:
