@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from qtpy.QtCore import QItemSelectionModel
 from ui_fakes import SHAPE, InlineRunner, make_volume
 
 from napari_medmeta import io
@@ -199,7 +200,10 @@ def test_the_list_renames_judges_exports_and_removes(full: Library, qtbot: Any, 
     assert full.names() == ("Left lobe", "Spleen")
     dialog.judge()
     assert dialog.table.item(1, 4).text() == "Dice 0.50 from 1"
-    dialog.table.selectRow(1)
+    # By the model: selectRow asks which modifier keys are down, and other tests in this process press some.
+    model = dialog.table.selectionModel()
+    flags = QItemSelectionModel.SelectionFlag
+    model.select(dialog.table.model().index(1, 0), flags.ClearAndSelect | flags.Rows)
     dialog.export(tmp_path / "spleen.medlib")
     assert Library(tmp_path / "spleen.medlib").names() == ("Spleen",)
     dialog.remove()
