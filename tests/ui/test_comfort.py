@@ -28,8 +28,8 @@ SIGHT = {
         [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]]
     ),
 }
-STRUCTURES = 7
-"""More structures than this are rarely looked at together; further colours come nearer to each other."""
+STRUCTURES = 14
+"""Structures that have a colour of their own; from the 15th on the colours begin again."""
 
 LEAST_DIFFERENCE = 10.0
 """CIEDE2000: 1 is just noticed side by side, and 10 is told apart at a glance."""
@@ -52,6 +52,11 @@ def test_structure_colours_are_told_apart_by_colour_blind_eyes(sight: np.ndarray
     lab = seen([default_colour(n) for n in range(1, STRUCTURES + 1)], sight)
     nearest = min(float(deltaE_ciede2000(a, b)) for a, b in itertools.combinations(lab, 2))
     assert nearest >= LEAST_DIFFERENCE
+
+
+def test_the_colours_begin_again_after_the_last() -> None:
+    assert default_colour(STRUCTURES + 1) == default_colour(1)
+    assert len({default_colour(n) for n in range(1, STRUCTURES + 1)}) == STRUCTURES
 
 
 def test_red_and_green_would_fail_the_same_test() -> None:
