@@ -17,6 +17,7 @@ from monai.networks.layers.simplelayers import separable_filtering
 from torch import Tensor
 
 from napari_medmeta.core import Box, CancelToken, Progress, Triple, Volume, silent
+from napari_medmeta.engine.embedding import EmbeddingMaps
 
 __all__ = ["SCALES_MM", "FeatureMaps", "compute_features", "feature_count", "normalised_intensity"]
 
@@ -48,11 +49,14 @@ class FeatureMaps:
         (I, J, K) float32 on the engine's device: robustly normalised, about 0 to 1 over the tissue.
     spacing_mm
         Voxel spacing along I, J, K.
+    embedding
+        The learnt embedding of the scan; None where no learner asks for it.
     """
 
     maps: Tensor
     intensity: Tensor
     spacing_mm: tuple[float, float, float]
+    embedding: EmbeddingMaps | None = None
 
     @property
     def shape(self) -> Triple:

@@ -195,7 +195,20 @@ def make_task(maps: FeatureMaps, support: Support, region: Region) -> Task:
         structures=len(number),
         bounded=region.bounded,
         missing=region.missing,
+        embedding=_embedded(maps, region),
     )
+
+
+def _embedded(maps: FeatureMaps, region: Region) -> Tensor | None:
+    if maps.embedding is None:
+        return None
+    centres = []
+    for axis in range(3):
+        # The pooled plane's voxels lie in the middle of the voxels that they stand for.
+        step = 1 if axis == region.order[0] else region.factor
+        start, stop = region.box.start[axis], region.box.stop[axis]
+        centres.append(torch.arange(start, stop, step, dtype=torch.float32) + (step - 1) / 2)
+    return maps.embedding.sampled(centres).permute(0, *(1 + a for a in region.order))
 
 
 def _classes(support: Support, region: Region, number: dict[int, int]) -> Tensor:

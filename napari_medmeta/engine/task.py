@@ -67,6 +67,8 @@ class Task:
         where a slab was cut out of a region it goes on: these faces are not bounded.
     missing
         Slices by which the scan ends before the region's reach, below and above along D.
+    embedding
+        (E, D, H, W) float32: the learnt embedding; None where no learner asks for it.
     """
 
     features: Tensor
@@ -77,6 +79,7 @@ class Task:
     structures: int
     bounded: Faces
     missing: tuple[int, int] = (0, 0)
+    embedding: Tensor | None = None
 
     @property
     def shape(self) -> Triple:
@@ -131,6 +134,7 @@ class Task:
             painted=tuple(painted),
             bounded=((first and at_start, last and at_end), self.bounded[1], self.bounded[2]),
             missing=(self.missing[0] * at_start, self.missing[1] * at_end),
+            embedding=None if self.embedding is None else self.embedding[:, part],
         )
 
     def transposed(self, axis: int) -> Task:
@@ -153,6 +157,7 @@ class Task:
             painted=tuple(painted),
             structures=self.structures,
             bounded=(d, h, w),
+            embedding=None if self.embedding is None else self.embedding.permute(0, *(a + 1 for a in order)),
         )
 
     def positions_mm(self) -> Tensor:

@@ -186,18 +186,35 @@ class Scene:
 
     def queries(self, depths: Sequence[int], *, with_position: bool) -> tuple[Tensor, Tensor]:
         """Return the undecided voxels on ``depths``: (n, H, W) bool, and their (m, E) embeddings."""
-        rows = torch.as_tensor(list(depths), device=self.task.device)
-        mask = self.undecided[rows]
-        plane = self.task.shape[1] * self.task.shape[2]
-        local = mask.reshape(-1).nonzero()[:, 0]
-        index = rows[local // plane] * plane + local % plane
+        mask, index = self._undecided_on(depths)
         return mask, self._embed(index, with_position=with_position)
+
+    def learnt_samples(self) -> Tensor:
+        """Return (n, E) float32: the learnt embedding of the drawn support voxels."""
+        return self._flat_embedding[:, self.sample_index].T
+
+    def sample_places(self) -> Tensor:
+        """Return (n, 3) float32: where the drawn support voxels lie, in units of `position_scale_mm`."""
+        return self._flat_positions[:, self.sample_index].T / self.position_scale_mm
+
+    def learnt_queries(self, depths: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the undecided voxels on ``depths``: (n, H, W) bool, their (m, E) learnt embedding, (m, 3) places."""
+        mask, index = self._undecided_on(depths)
+        return mask, self._flat_embedding[:, index].T, self._flat_positions[:, index].T / self.position_scale_mm
 
     def spread(self, mask: Tensor, logits: Tensor, depths: Sequence[int]) -> Tensor:
         """Put (S+1, m) values of undecided voxels into (S+1, n, H, W); the shape prior speaks for the rest."""
         out = self.shape.log_posterior(depths).clone()
         out[:, mask] = normalise(logits)
         return out
+
+    def _undecided_on(self, depths: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Return (n, H, W) bool and the flat indices of the same voxels in the region."""
+        rows = torch.as_tensor(list(depths), device=self.task.device)
+        mask = self.undecided[rows]
+        plane = self.task.shape[1] * self.task.shape[2]
+        local = mask.reshape(-1).nonzero()[:, 0]
+        return mask, rows[local // plane] * plane + local % plane
 
     def _embed(self, index: Tensor, *, with_position: bool) -> Tensor:
         embedded = self._flat_features[:, index].T @ self.metric
@@ -209,6 +226,12 @@ class Scene:
     @cached_property
     def _flat_features(self) -> Tensor:
         return self.task.features.reshape(self.task.features.shape[0], -1)
+
+    @cached_property
+    def _flat_embedding(self) -> Tensor:
+        if self.task.embedding is None:
+            raise ValueError("A learnt learner was given a task without an embedding")
+        return self.task.embedding.reshape(self.task.embedding.shape[0], -1)
 
     @cached_property
     def _flat_positions(self) -> Tensor:
