@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from napari_medmeta.bench.document import Block, Bullets, Code, Document, Photo, Picture, Section, Table, Text
 
-__all__ = ["write_markdown"]
+__all__ = ["set_section", "write_markdown"]
 
 _HAND = "(written by `napari-medmeta bench`, not by hand)"
 SUMMARY = (f"<!-- summary: begin {_HAND} -->", "<!-- summary: end -->")
@@ -30,6 +31,24 @@ def write_markdown(path: Path, document: Document) -> Path:
         page = _between(old, TABLES, f"{summary}\n\n{tables}")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(page, encoding="utf-8")
+    return path
+
+
+def set_section(path: Path, name: str, section: Section) -> Path:
+    """Write one section into ``path`` between the markers ``<!-- name: begin ... -->`` and ``<!-- name: end -->``.
+
+    All other text is kept; only what stands between the markers is replaced. A page without these markers gets
+    them, below the section's title, at its end.
+    """
+    old = path.read_text(encoding="utf-8") if path.exists() else "# Benchmarks\n"
+    begin, end = f"<!-- {name}: begin (written by `napari-medmeta evaluate`, not by hand) -->", f"<!-- {name}: end -->"
+    if not re.search(rf"<!-- {re.escape(name)}: begin\b.*?-->", old):
+        old = f"{old.rstrip()}\n\n## {_plain(section.title)}\n\n{begin}\n{end}\n"
+    # The opening line may have been written by hand, without the words in brackets.
+    page = re.sub(rf"<!-- {re.escape(name)}: begin\b.*?-->", lambda _: begin, old, count=1)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    body = "\n\n".join(_blocks(section.blocks, path.parent))
+    path.write_text(_between(page, (begin, end), body), encoding="utf-8")
     return path
 
 

@@ -6,17 +6,19 @@ import argparse
 import json
 import os
 import secrets
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from napari_medmeta.core.errors import StorageError
 
 if TYPE_CHECKING:
+    from napari_medmeta.core.jobs import Progress
+
     Subparsers: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]
 
-__all__ = ["add_device", "integers", "names", "require_writable", "write_json"]
+__all__ = ["add_device", "integers", "names", "progress_bar", "require_writable", "write_json"]
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
@@ -42,6 +44,22 @@ def integers(text: str) -> tuple[int, ...]:
 def names(text: str) -> tuple[str, ...]:
     """Parse ``one,two``."""
     return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+@contextmanager
+def progress_bar(name: str, *, quiet: bool = False) -> Iterator[Progress]:
+    """Show a bar on the error stream while the block runs; nothing where that is not a terminal."""
+    from tqdm import tqdm
+
+    # None: tqdm stays silent by itself when the stream is no terminal.
+    form = "{desc} {bar} {percentage:3.0f}%"
+    with tqdm(total=100, desc=name, disable=True if quiet else None, leave=False, bar_format=form) as bar:
+
+        def show(fraction: float, stage: str, /) -> None:
+            bar.set_description_str(stage, refresh=False)
+            bar.update(round(100 * fraction) - bar.n)
+
+        yield show
 
 
 def require_writable(path: Path) -> None:
