@@ -27,9 +27,21 @@ from napari_medmeta.session import PaintMode
 from napari_medmeta.ui.keys import Act
 from napari_medmeta.ui.windowing import Window
 
-__all__ = ["Footer", "HintLine", "PaintBox", "ProposalBox", "SaveBox", "ScanBox", "WorkLine", "button", "heading"]
+__all__ = [
+    "APPLICATIONS_NAME",
+    "Footer",
+    "HintLine",
+    "PaintBox",
+    "ProposalBox",
+    "SaveBox",
+    "ScanBox",
+    "WorkLine",
+    "button",
+    "heading",
+]
 
 SAVE_TEXT = "Save segmentation …"
+APPLICATIONS_NAME = "Lesions, findings, follow-up"
 
 
 class ScanBox(QWidget):
@@ -328,6 +340,7 @@ class SaveBox(QWidget):
     save_wanted = Signal()
     reopen_wanted = Signal()
     restart_wanted = Signal()
+    applications_wanted = Signal()
     help_wanted = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
@@ -337,6 +350,11 @@ class SaveBox(QWidget):
         self._restart = button(
             "Start over", "Begin a new session for this scan; the old one's file stays", self.restart_wanted.emit
         )
+        self._applications = button(
+            f"{APPLICATIONS_NAME} …",
+            "Find lesions, recognise a finding, carry an earlier segmentation over: few examples, used further",
+            self.applications_wanted.emit,
+        )
         self._help = button("?", "All keys", self.help_wanted.emit)
         self._help.setMaximumWidth(32)
         layout = QGridLayout(self)
@@ -345,6 +363,7 @@ class SaveBox(QWidget):
         layout.addWidget(self._help, 0, 2)
         layout.addWidget(self._reopen, 1, 0)
         layout.addWidget(self._restart, 1, 1, 1, 2)
+        layout.addWidget(self._applications, 2, 0, 1, 3)
 
     def set_saving(self, running: int) -> None:
         """Say on the button that files are being written; another one can be wanted meanwhile."""

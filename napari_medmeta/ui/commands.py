@@ -7,16 +7,33 @@ from typing import TYPE_CHECKING
 import napari
 from napari.utils.notifications import show_info
 
+from napari_medmeta.ui.applications import ApplicationsWidget
 from napari_medmeta.ui.panel import MedmetaPanel
 from napari_medmeta.ui.surfaces import show_surfaces
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["DISPLAY_NAME", "dock_panel", "panel_of", "save_segmentation", "show_in_3d", "show_keys", "use_label_layer"]
+__all__ = [
+    "DISPLAY_NAME",
+    "ApplicationsDock",
+    "dock_panel",
+    "panel_of",
+    "save_segmentation",
+    "show_in_3d",
+    "show_keys",
+    "use_label_layer",
+]
 
 PLUGIN = "napari-medmeta"
 DISPLAY_NAME = "Few-shot segmentation"
+
+
+class ApplicationsDock(ApplicationsWidget):
+    """The further uses of the examples, from napari's menu: the panel is docked as well if it was not."""
+
+    def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
+        super().__init__(dock_panel(napari_viewer))
 
 
 def dock_panel(viewer: napari.viewer.Viewer) -> MedmetaPanel:

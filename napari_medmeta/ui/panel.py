@@ -17,6 +17,7 @@ from qtpy.QtWidgets import QHBoxLayout
 
 from napari_medmeta.core import MedmetaError, SliceRef
 from napari_medmeta.session import Change, PaintMode, Session
+from napari_medmeta.ui.applications import dock_applications
 from napari_medmeta.ui.bindings import KeyBindings
 from napari_medmeta.ui.body import PanelBody
 from napari_medmeta.ui.case import Case
@@ -208,6 +209,7 @@ class MedmetaPanel(DockedWidget):
         self.body.save_box.save_wanted.connect(self._with(self._save))
         self.body.save_box.reopen_wanted.connect(self._with(self._reopen))
         self.body.save_box.restart_wanted.connect(self._with(self._restart))
+        self.body.save_box.applications_wanted.connect(self.show_applications)
         self.body.save_box.help_wanted.connect(self.show_help)
 
     def _wire_table(self) -> None:
@@ -299,6 +301,11 @@ class MedmetaPanel(DockedWidget):
     def show_help(self) -> None:
         """List all keys."""
         KeyHelp(self._keys, self).show()
+
+    def show_applications(self) -> None:
+        """Dock the further uses of the examples beside this panel, or bring them to the front."""
+        if self._viewer is not None:
+            dock_applications(self._viewer, self)
 
     # -- news ---------------------------------------------------------------------------------
 
