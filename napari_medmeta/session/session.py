@@ -23,7 +23,7 @@ from napari_medmeta.core import (
     Support,
     Triple,
 )
-from napari_medmeta.session import painting, review, table
+from napari_medmeta.session import boxes, painting, review, table
 from napari_medmeta.session.events import Event, Kind
 from napari_medmeta.session.hints import hint
 from napari_medmeta.session.history import History
@@ -292,6 +292,14 @@ class Session:
     def click(self, ijk: Triple, *, value: int, axis: int) -> Change:
         """Mark one voxel as a structure, or 0 for background, on its slice along ``axis``."""
         return self._do(painting.click(self._state, ijk, value=value, axis=axis))
+
+    def draw_boxes(self, ref: SliceRef, drawn: tuple[boxes.DrawnBox, ...]) -> Change:
+        """Let ``drawn``, all boxes of a slice, say what is known of it; none: nothing. See `boxes.draw_boxes`."""
+        return self._do(boxes.draw_boxes(self._state, ref, drawn, redrawn=bool(self.boxes_on(ref))))
+
+    def boxes_on(self, ref: SliceRef) -> tuple[boxes.DrawnBox, ...]:
+        """Return the boxes that a slice is known by, none where it is known by anything else."""
+        return boxes.boxes_on(ref, self._state.records.get(ref), reversed(self._records))
 
     def mark_complete(self, ref: SliceRef) -> Change:
         """Make a slice, painted or empty, a complete example for all structures of the table."""
