@@ -11,7 +11,10 @@ import numpy as np
 from napari_medmeta.core.errors import GeometryMismatchError
 from napari_medmeta.core.types import BACKGROUND, Box, FloatArray, LabelArray, SliceRef, Triple
 
-__all__ = ["Proposal"]
+__all__ = ["FROM_LIBRARY", "Proposal"]
+
+FROM_LIBRARY = "library"
+"""The one source of evidence of what the example library proposes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +66,11 @@ class Proposal:
             object.__setattr__(self, name, array)
         for name in ("expected_dice", "slice_dice", "trust", "seconds"):
             object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
+
+    @property
+    def recalled(self) -> frozenset[int]:
+        """The structures that the example library proposes, not examples on this scan."""
+        return frozenset(s for s, sources in self.trust.items() if set(sources) == {FROM_LIBRARY})
 
     def labels_in(self, box: Box) -> LabelArray:
         """Return the proposed labels inside ``box`` (``box.shape`` uint8), background outside of ours."""

@@ -32,6 +32,7 @@ from napari_medmeta.core import (
     silent,
 )
 from napari_medmeta.core.library import Expected, LibraryEntry
+from napari_medmeta.core.proposal import FROM_LIBRARY
 from napari_medmeta.engine.anatomy import Anatomy, Grid, coarse_grid, maps_of, pooling, survey
 from napari_medmeta.engine.features import FeatureMaps
 from napari_medmeta.engine.keeping import FEATURES, detail_mm
@@ -345,7 +346,7 @@ def _proposal(
         covered=Box.whole(shape),
         expected_dice={s: item.expected for s, item in found.items()},
         slice_dice=_slices(found, labels, best, box, axis),
-        trust={s: {"library": 1.0} for s in found},
+        trust={s: {FROM_LIBRARY: 1.0} for s in found},
         seconds=dict(seconds),
     )
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from napari_medmeta.core import BACKGROUND, LabelArray, MaskArray, Origin, SliceRef
-from napari_medmeta.session.model import ACCEPTED, PAINTED, UNDECIDED, SliceRecord
+from napari_medmeta.session.model import ACCEPTED, PAINTED, UNDECIDED, Offer, SliceRecord
 from napari_medmeta.session.packing import either
 from napari_medmeta.session.patches import ArrayName, Patch, RecordChange, Rejection, slice_patches
 from napari_medmeta.session.records import (
@@ -47,6 +47,7 @@ def claim(
     complete: bool,
     looked_for: frozenset[int],
     origin: Origin,
+    offers: tuple[Offer, ...] = (),
 ) -> Edit:
     """Return what changes when voxels of a slice are claimed.
 
@@ -58,6 +59,8 @@ def claim(
         Whether the slice becomes (or stays) complete.
     looked_for
         Structures that are absent where this slice says background from now on.
+    offers
+        What was proposed here, to be judged by what becomes of it.
     """
     shape = state.geometry.shape
     before = state.records.get(ref)
@@ -65,7 +68,14 @@ def claim(
     if not complete and has_background(record) and not looked_for <= record.looked_for:
         record = with_background_outdated(record, slice_shape(shape, ref.axis))
     # Who says something new on a slice wants it to count.
-    record = replace(record, complete=complete, looked_for=looked_for, origin=origin, weight=1.0)
+    record = replace(
+        record,
+        complete=complete,
+        looked_for=looked_for,
+        origin=origin,
+        weight=1.0,
+        offers=(*record.offers, *offers),
+    )
     newest = newest_elsewhere(state.records, ref.axis)
     record = with_claims(record, labels, codes, tick=state.generation + 1, newest_crossing=newest)
     turns_complete = complete and not (before is not None and before.complete)

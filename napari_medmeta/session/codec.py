@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from napari_medmeta.core import Box, MedmetaError, Origin, SliceRef, StorageError, Structure, Triple
-from napari_medmeta.session.model import Json, Layer, PaintMode, SliceRecord
+from napari_medmeta.session.model import Json, Layer, Offer, PaintMode, SliceRecord
 from napari_medmeta.session.packing import unpack
 from napari_medmeta.session.patches import ArrayName, Patch, RecordChange, Rejection, Selection, Step, Table
 from napari_medmeta.session.records import slice_shape
@@ -194,6 +194,11 @@ def _record_out(record: SliceRecord | None, chunks: _Chunks) -> Json:
     ]
     said: list[Json] = [record.complete, [*sorted(record.looked_for)], record.origin.value, layers]
     # Only where it differs, so that earlier versions can read what they could have written.
+    if record.offers:
+        offers: list[Json] = [
+            [[*o.start], [*o.shape], chunks.add(o.labels), o.expected, o.recalled, o.looked_at] for o in record.offers
+        ]
+        return [*said, record.weight, offers]
     return said if record.weight == 1.0 else [*said, record.weight]
 
 
@@ -201,24 +206,40 @@ def _record_in(value: Json, chunks: list[bytes], ref: SliceRef, shape: Triple, s
     if value is None:
         return None
     complete, looked_for, origin, layers, *rest = _row(value)
-    (weight,) = rest or (1.0,)
+    _require(len(rest) <= 2)
+    weight = rest[0] if rest else 1.0
+    offers = rest[1] if len(rest) > 1 else []
     extent = slice_shape(shape, ref.axis)
     read = tuple(_layer_in(_row(v), chunks, extent, sound) for v in _row(layers))
     ticks = [v.tick for v in read]
     _require(ticks == sorted(set(ticks)))
     wanted = frozenset(_number(n) for n in _row(looked_for))
-    return SliceRecord(read, _bool(complete), wanted, Origin(str(origin)), _weight(weight))
+    offered = tuple(_offer_in(_row(v), chunks, extent) for v in _row(offers))
+    return SliceRecord(read, _bool(complete), wanted, Origin(str(origin)), _share(weight), offered)
+
+
+def _offer_in(row: Sequence[Json], chunks: list[bytes], extent: tuple[int, int]) -> Offer:
+    start, size, labels, expected, recalled, looked_at = row
+    corner, shape = _window_in(start, size, extent)
+    offer = Offer(corner, shape, chunks[_count(labels)], _share(expected), _bool(recalled), _bool(looked_at))
+    _require(1 <= int(unpack(offer.labels, shape).max()) <= _LAST_ID)
+    return offer
+
+
+def _window_in(start: Json, size: Json, extent: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
+    top, left = (_count(n) for n in _pair(start))
+    rows, columns = (_count(n) for n in _pair(size))
+    _require(rows > 0 and columns > 0 and top + rows <= extent[0] and left + columns <= extent[1])
+    return (top, left), (rows, columns)
 
 
 def _layer_in(row: Sequence[Json], chunks: list[bytes], extent: tuple[int, int], sound: Sound) -> Layer:
     tick, start, size, labels, codes, background = row
-    top, left = (_count(n) for n in _pair(start))
-    rows, columns = (_count(n) for n in _pair(size))
-    _require(rows > 0 and columns > 0 and top + rows <= extent[0] and left + columns <= extent[1])
+    corner, window = _window_in(start, size, extent)
     layer = Layer(
         _count(tick),
-        (top, left),
-        (rows, columns),
+        corner,
+        window,
         chunks[_count(labels)],
         chunks[_count(codes)],
         _bool(background),
@@ -299,7 +320,7 @@ def _number_or_none(value: Json) -> int | None:
     return None if value is None else _number(value)
 
 
-def _weight(value: Json) -> float:
+def _share(value: Json) -> float:
     if not isinstance(value, float) or not 0.0 <= value <= 1.0:
         raise damaged()
     return value

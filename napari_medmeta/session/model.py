@@ -20,6 +20,7 @@ __all__ = [
     "EventRecord",
     "Json",
     "Layer",
+    "Offer",
     "PaintMode",
     "SliceRecord",
     "SliceState",
@@ -134,6 +135,32 @@ class Layer:
 
 
 @dataclass(frozen=True, slots=True)
+class Offer:
+    """What was proposed on a slice at the moment when somebody decided on it.
+
+    Parameters
+    ----------
+    start, shape
+        (row, column) of the first voxel, and (rows, columns) of ``labels``, inside the slice.
+    labels
+        Packed uint8 of ``shape``: the structures that were proposed here, as they were shown.
+    expected
+        The slice's Dice as the proposal expected it, in [0, 1], before any calibration.
+    recalled
+        Whether it came from the example library, not from examples on this scan.
+    looked_at
+        Whether the slice was decided on by itself; False: it was accepted together with others.
+    """
+
+    start: tuple[int, int]
+    shape: tuple[int, int]
+    labels: bytes
+    expected: float
+    recalled: bool = False
+    looked_at: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class SliceRecord:
     """What the user said on one slice, and only there.
 
@@ -149,6 +176,8 @@ class SliceRecord:
         Painted by hand, or accepted from a proposal.
     weight
         How much it counts as an example, in [0, 1]; at 0 its voxels stay, but nothing is learnt from it.
+    offers
+        What was proposed when it was decided, each of other structures; what it became is in the labels.
     """
 
     layers: tuple[Layer, ...] = ()
@@ -156,6 +185,7 @@ class SliceRecord:
     looked_for: frozenset[int] = frozenset()
     origin: Origin = Origin.PAINTED
     weight: float = 1.0
+    offers: tuple[Offer, ...] = ()
 
     @property
     def tick(self) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from napari_medmeta.core import BACKGROUND, Box, Origin, SliceRef, Triple, label_slice
@@ -42,16 +44,12 @@ class Overview:
             for ref in [r for r in self._empty if start[r.axis] <= r.index < stop[r.axis]]:
                 del self._empty[ref]
 
-    def slices(self, state: State, axis: int) -> tuple[SliceState, ...]:
-        """Return the state of every slice along an array axis."""
-        dice = state.proposals.slice_dice
-        return tuple(self._slice(state, SliceRef(axis, i), dice) for i in range(self._shape[axis]))
+    def slices(self, state: State, axis: int, dice: Mapping[SliceRef, float]) -> tuple[SliceState, ...]:
+        """Return the state of every slice along an array axis; ``dice`` is what is expected of each."""
+        return tuple(self.slice(state, SliceRef(axis, i), dice) for i in range(self._shape[axis]))
 
-    def slice(self, state: State, ref: SliceRef) -> SliceState:
+    def slice(self, state: State, ref: SliceRef, dice: Mapping[SliceRef, float]) -> SliceState:
         """Return the state of one slice."""
-        return self._slice(state, ref, state.proposals.slice_dice)
-
-    def _slice(self, state: State, ref: SliceRef, dice: dict[SliceRef, float]) -> SliceState:
         record = state.records.get(ref)
         proposed = self.preview.open_voxels(ref) > 0
         if record is not None and record.complete and not proposed:

@@ -9,7 +9,7 @@ import numpy as np
 
 from napari_medmeta.core import LabelArray, MaskArray, StorageError
 
-__all__ = ["either", "pack", "present_values", "unpack"]
+__all__ = ["either", "pack", "present_values", "read_only", "unpack"]
 
 _CONSTANT = b"="
 _TWO_VALUES = b"b"
@@ -71,6 +71,13 @@ def present_values(array: LabelArray) -> list[int]:
     news = words[1:][words[1:] != words[:-1]]
     found = b"".join((words[:1].tobytes(), news.tobytes(), flat[whole:].tobytes()))
     return [int(v) for v in np.flatnonzero(np.bincount(np.frombuffer(found, dtype=np.uint8)))]
+
+
+def read_only(array: LabelArray) -> LabelArray:
+    """Return a view of ``array`` that cannot be written to; it follows what ``array`` becomes."""
+    view = array.view()
+    view.setflags(write=False)
+    return view
 
 
 def _inflated(data: bytes, size: int) -> LabelArray:

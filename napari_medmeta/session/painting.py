@@ -25,7 +25,8 @@ from napari_medmeta.core import (
     label_slice,
 )
 from napari_medmeta.session.claims import Edit, Protection, claim, protect
-from napari_medmeta.session.model import PAINTED, Json, PaintMode, SliceRecord
+from napari_medmeta.session.model import PAINTED, Json, Offer, PaintMode, SliceRecord
+from napari_medmeta.session.offers import offers_on
 from napari_medmeta.session.patches import ArrayName, RecordChange, Step, Table, slice_patches
 from napari_medmeta.session.preview import visible
 from napari_medmeta.session.records import compose_slice, slice_shape
@@ -51,7 +52,7 @@ def paint(state: State, ref: SliceRef, mask: MaskArray, *, value: int) -> Step:
     if not protection.counts:
         return Step("paint", text, parameters, note=protection.note)
     if state.mode is PaintMode.COMPLETE:
-        edit = _complete(state, ref, values, protection, over_proposal=True)
+        edit = _complete(state, ref, values, protection, over_proposal=True, offers=offers_on(state, ref))
     else:
         edit = _scribble(state, ref, values, protection)
     return _step("paint", text, parameters, edit, note=protection.note)
@@ -62,7 +63,7 @@ def paint_slice(state: State, ref: SliceRef, labels: LabelArray) -> Step:
     require_slice(state, ref)
     values = _require_values(state, labels, slice_shape(state.geometry.shape, ref.axis))
     protection = protect(state, ref, mask=np.ones(values.shape, dtype=bool), values=values)
-    edit = _complete(state, ref, values, protection, over_proposal=False)
+    edit = _complete(state, ref, values, protection, over_proposal=False, offers=offers_on(state, ref))
     text = f"paint the whole {slice_name(state.planes, ref)}"
     return _step("paint_slice", text, dict(_place(ref)), edit, note=protection.note)
 
@@ -90,7 +91,16 @@ def mark_complete(state: State, ref: SliceRef) -> Step:
     _require_structures(state)
     nothing = np.zeros(slice_shape(state.geometry.shape, ref.axis), dtype=np.uint8)
     origin = state.records[ref].origin if ref in state.records else Origin.PAINTED
-    edit = claim(state, ref, labels=nothing, codes=nothing, complete=True, looked_for=state.ids, origin=origin)
+    edit = claim(
+        state,
+        ref,
+        labels=nothing,
+        codes=nothing,
+        complete=True,
+        looked_for=state.ids,
+        origin=origin,
+        offers=offers_on(state, ref),
+    )
     text = f"mark {slice_name(state.planes, ref)} as complete"
     return _step("mark_complete", text, dict(_place(ref)), edit)
 
@@ -187,14 +197,31 @@ def require_voxel(state: State, ijk: Triple) -> None:
         raise AnnotationError(f"The voxel {tuple(ijk)} lies outside of the scan", expected=f"indices below {shape}")
 
 
-def _complete(state: State, ref: SliceRef, values: LabelArray, protection: Protection, *, over_proposal: bool) -> Edit:
+def _complete(
+    state: State,
+    ref: SliceRef,
+    values: LabelArray,
+    protection: Protection,
+    *,
+    over_proposal: bool,
+    offers: tuple[Offer, ...] = (),
+) -> Edit:
     labels = np.zeros_like(values)
     if over_proposal:
         labels = visible(state, Box.of_slice(ref, state.geometry.shape)).reshape(values.shape)
     codes = np.where(labels != BACKGROUND, np.uint8(PAINTED), np.uint8(0))
     labels[protection.allowed] = values[protection.allowed]
     codes[protection.allowed] = PAINTED
-    return claim(state, ref, labels=labels, codes=codes, complete=True, looked_for=state.ids, origin=Origin.PAINTED)
+    return claim(
+        state,
+        ref,
+        labels=labels,
+        codes=codes,
+        complete=True,
+        looked_for=state.ids,
+        origin=Origin.PAINTED,
+        offers=offers,
+    )
 
 
 def _scribble(state: State, ref: SliceRef, values: LabelArray, protection: Protection) -> Edit:

@@ -20,7 +20,7 @@ from napari_medmeta.core import (
     Structure,
     Triple,
 )
-from napari_medmeta.session.model import UNDECIDED, SliceRecord
+from napari_medmeta.session.model import UNDECIDED, Json, SliceRecord
 from napari_medmeta.session.packing import present_values
 from napari_medmeta.session.records import own_claims, slice_shape
 
@@ -39,12 +39,15 @@ class Shown:
         Whether its labels hold values of no such structure, which are never shown.
     present
         The values that its labels hold, besides background.
+    recalled_slices
+        Slices on which the example library alone proposes something.
     """
 
     proposal: Proposal
     structures: frozenset[int]
     foreign: bool
     present: tuple[int, ...] = ()
+    recalled_slices: frozenset[SliceRef] = frozenset()
 
     @classmethod
     def looking_for(cls, proposal: Proposal, known: frozenset[int], with_examples: frozenset[int]) -> Shown:
@@ -52,7 +55,20 @@ class Shown:
         present = frozenset(present_values(proposal.labels)) - {BACKGROUND}
         named = present | frozenset(proposal.expected_dice) | frozenset(proposal.trust)
         structures = (with_examples | named) & known
-        return cls(proposal, structures, not present <= structures, tuple(sorted(present)))
+        foreign = not present <= structures
+        return cls(proposal, structures, foreign, tuple(sorted(present)), _recalled_slices(proposal, present))
+
+    @property
+    def summary(self) -> dict[str, Json]:
+        """What the audit trail says of it."""
+        proposal = self.proposal
+        return {
+            "generation": proposal.generation,
+            "covered": [list(proposal.covered.start), list(proposal.covered.stop)],
+            "expected_dice": {str(s): round(float(d), 4) for s, d in proposal.expected_dice.items()},
+            "seconds": {stage: round(float(s), 3) for stage, s in proposal.seconds.items()},
+            "structures": [*self.present],
+        }
 
     def labels_in(self, box: Box) -> LabelArray:
         """Return the proposed labels inside ``box`` (``box.shape`` uint8)."""
@@ -104,6 +120,26 @@ class ProposalStack:
         """For each slice that holds a proposal, the Dice expected by the newest one that says so."""
         return {ref: dice for item in self.shown for ref, dice in item.proposal.slice_dice.items()}
 
+    @property
+    def recalled(self) -> frozenset[int]:
+        """The structures that the example library proposes."""
+        newest: dict[int, bool] = {s: s in i.proposal.recalled for i in self.shown for s in i.proposal.trust}
+        return frozenset(s for s, recalled in newest.items() if recalled)
+
+    @property
+    def recalled_slices(self) -> frozenset[SliceRef]:
+        """Slices whose expected Dice is that of the example library."""
+        newest = {ref: ref in item.recalled_slices for item in self.shown for ref in item.proposal.slice_dice}
+        return frozenset(ref for ref, recalled in newest.items() if recalled)
+
+    def expected_dice(self, whole: Box) -> dict[int, float]:
+        """Return for each structure the Dice expected by the newest proposal that was computed for ``whole``.
+
+        Only such an answer was judged on the examples; one for the slice on screen says nothing of it.
+        """
+        found = self.covering(whole)
+        return dict(found.proposal.expected_dice) if found is not None else {}
+
     def covering(self, box: Box) -> Shown | None:
         """Return the newest proposal that was computed for all of ``box``, or None."""
         for item in reversed(self.shown):
@@ -130,6 +166,23 @@ class ProposalStack:
             if part.size:
                 out[_local(part, box)] = item.proposal.confidence_in(part)
         return out
+
+
+def _recalled_slices(proposal: Proposal, present: frozenset[int]) -> frozenset[SliceRef]:
+    if not proposal.recalled:
+        return frozenset()
+    if present <= proposal.recalled:
+        return frozenset(proposal.slice_dice)
+    # Both on one scan: the engine speaks for the slices on which it proposes anything.
+    engine = np.isin(proposal.labels, sorted(present - proposal.recalled))
+    along = [np.asarray(engine.any(axis=tuple(a for a in range(3) if a != axis))) for axis in range(3)]
+    box = proposal.box
+
+    def has_engine(ref: SliceRef) -> bool:
+        inside = box.start[ref.axis] <= ref.index < box.stop[ref.axis]
+        return inside and bool(along[ref.axis][ref.index - box.start[ref.axis]])
+
+    return frozenset(ref for ref in proposal.slice_dice if not has_engine(ref))
 
 
 class Reviewed(Protocol):

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_medmeta.core import BACKGROUND, LabelArray, MaskArray, SliceRef, Triple, label_slice
-from napari_medmeta.session.model import OUTDATED, PAINTED, UNDECIDED, Layer, SliceRecord
+from napari_medmeta.session.model import OUTDATED, PAINTED, UNDECIDED, Layer, Offer, SliceRecord
 from napari_medmeta.session.packing import either, pack, present_values, unpack
 
 __all__ = [
@@ -137,7 +137,16 @@ def without_structure(record: SliceRecord, structure: int, shape: tuple[int, int
             layers.append(_layer(labels, codes, layer.tick))
     if not layers and not record.complete:
         return None
-    return replace(record, layers=tuple(layers), looked_for=record.looked_for - {structure})
+    offers = tuple(o for o in (_offer_without(o, structure) for o in record.offers) if o is not None)
+    return replace(record, layers=tuple(layers), looked_for=record.looked_for - {structure}, offers=offers)
+
+
+def _offer_without(offer: Offer, structure: int) -> Offer | None:
+    labels = unpack(offer.labels, offer.shape)
+    if not (labels == structure).any():
+        return offer
+    rest = either(labels == structure, np.uint8(BACKGROUND), labels)
+    return replace(offer, labels=pack(rest)) if rest.any() else None
 
 
 def count_labels(labels: LabelArray) -> npt.NDArray[np.int64]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from scipy import ndimage
@@ -20,6 +20,7 @@ from napari_medmeta.core import (
 )
 from napari_medmeta.session.claims import Edit, claim
 from napari_medmeta.session.model import ACCEPTED, UNDECIDED, Json, SliceRecord
+from napari_medmeta.session.offers import offers_on
 from napari_medmeta.session.packing import either
 from napari_medmeta.session.painting import require_voxel
 from napari_medmeta.session.patches import Rejection, Step
@@ -49,7 +50,7 @@ def accept_slice(state: State, ref: SliceRef, *, structures: Iterable[int] | Non
     require_slice(state, ref)
     name = slice_name(state.planes, ref)
     if structures is None:
-        edit = _whole(state, ref)
+        edit = _whole(state, ref, looked_at=True)
         if edit is None:
             raise AnnotationError(f"The {name} is an example already", next_step="Go to the next slice")
         return _step("accept_slice", f"accept {name}", {"axis": ref.axis, "index": ref.index}, edit)
@@ -98,15 +99,16 @@ def accept_component(state: State, ijk: Triple) -> Step:
     return _step("accept_component", text, {"ijk": [i, j, k], "structure": label}, edit)
 
 
-def accept_confident(state: State, threshold: float) -> Step:
-    """Return the step that accepts every slice whose expected Dice is at least ``threshold`` (0 to 1)."""
+def accept_confident(state: State, threshold: float, *, expected: Mapping[SliceRef, float]) -> Step:
+    """Return the step that accepts every slice whose ``expected`` Dice is at least ``threshold`` (0 to 1)."""
     if not 0.0 <= threshold <= 1.0:
         raise AnnotationError(f"{threshold} is no confidence", expected="a number from 0 to 1")
     if not state.proposals:
         raise MissingExamplesError("There is no proposal yet", next_step=_NEXT_STEP)
     edit, accepted = Edit(), 0
-    for ref, dice in sorted(state.proposals.slice_dice.items()):
-        one = _whole(state, ref) if dice >= threshold and ref not in state.rejected and _covered(state, ref) else None
+    for ref, dice in sorted(expected.items()):
+        sure = dice >= threshold and ref not in state.rejected and _covered(state, ref)
+        one = _whole(state, ref, looked_at=False) if sure else None
         if one is not None:
             edit, accepted = edit + one, accepted + 1
     text = f"accept {counted(accepted, 'slice')} with an expected Dice of {threshold:.2f} or more"
@@ -134,7 +136,7 @@ def reject_slice(state: State, ref: SliceRef) -> Step:
     return Step("reject_slice", f"reject {name}", parameters, rejections=(Rejection(ref, False, True),))
 
 
-def _whole(state: State, ref: SliceRef) -> Edit | None:
+def _whole(state: State, ref: SliceRef, *, looked_at: bool) -> Edit | None:
     """Return the edit that accepts everything on a slice, None where nothing is open."""
     shown = state.proposals.covering(Box.of_slice(ref, state.geometry.shape))
     if shown is None:
@@ -154,6 +156,7 @@ def _whole(state: State, ref: SliceRef) -> Edit | None:
         complete=True,
         looked_for=proposed | record.looked_for if record.complete else proposed,
         origin=record.origin if record.complete else Origin.ACCEPTED,
+        offers=offers_on(state, ref, looked_at=looked_at),
     )
 
 

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from napari_medmeta.core import SliceRef
+from napari_medmeta.session.calibration import Calibration
 from napari_medmeta.session.model import EventRecord, Json
 
 __all__ = ["LONGEST_GAP_S", "Outcome", "Score", "Stopwatch", "place_of", "score_of"]
 
 LONGEST_GAP_S = 60.0
 """Of a gap without a look, a key or a stroke only this much counts as work: the rest was a pause."""
+
+
+EXAMPLE = 0.8
+"""The expected Dice by which the details show what calibration does."""
 
 
 class Outcome(StrEnum):
@@ -71,6 +76,8 @@ class Score:
     even_after
         Number of finished slices from which on the session was quicker than painting each by hand at the
         user's own pace; None while it is not, or while nothing was painted by hand.
+    calibration
+        What proposals expected of themselves beside what was found.
     """
 
     outcomes: dict[SliceRef, Outcome]
@@ -79,6 +86,7 @@ class Score:
     painting_seconds: float | None = None
     review_seconds: float | None = None
     even_after: int | None = None
+    calibration: Calibration = field(default_factory=Calibration)
 
     def count(self, outcome: Outcome) -> int:
         """Return how many slices had this outcome."""
@@ -101,7 +109,11 @@ class Score:
 
     @property
     def sentence(self) -> str:
-        """The score in one plain sentence."""
+        """The score in plain words: what was done, and how true the expectations were."""
+        return " ".join(part for part in (self._done, self.calibration.sentence) if part)
+
+    @property
+    def _done(self) -> str:
         if not self.finished:
             return "No slice is finished yet."
         accepted, corrected = self.count(Outcome.ACCEPTED), self.count(Outcome.CORRECTED)
@@ -125,11 +137,12 @@ class Score:
         ]
         if self.even_after is not None:
             lines.append(f"Quicker than by hand since slice number {self.even_after}")
+        lines += _readings(self.calibration)
         lines.append(f"Of every pause at most {LONGEST_GAP_S:.0f} seconds count; “by hand” is your own pace.")
         return "\n".join(lines)
 
 
-def score_of(records: Sequence[EventRecord], *, still_open: int = 0) -> Score:
+def score_of(records: Sequence[EventRecord], *, still_open: int = 0, calibration: Calibration | None = None) -> Score:
     """Return the score of a session's events.
 
     Undone steps decide nothing, but the time they took was spent. Parts of a slice that were accepted
@@ -158,6 +171,7 @@ def score_of(records: Sequence[EventRecord], *, still_open: int = 0) -> Score:
         painting,
         _mean(s for ref, s in spent.items() if outcomes[ref] is not Outcome.PAINTED),
         _even_after([finished_at[ref] for ref in order], records, painting, outcomes),
+        calibration or Calibration(),
     )
 
 
@@ -167,6 +181,15 @@ def place_of(parameters: Mapping[str, Json]) -> SliceRef | None:
     if isinstance(axis, int) and isinstance(ijk, list) and axis < len(ijk):
         index = ijk[axis]
     return SliceRef(axis, index) if isinstance(axis, int) and isinstance(index, int) else None
+
+
+def _readings(calibration: Calibration) -> list[str]:
+    """Say what became of an expectation by calibration, for each source that was judged."""
+    sources = {False: "An expected Dice", True: "An expected Dice from the library"}
+    return [
+        f"{sources[recalled]} of {EXAMPLE:.2f} is now read as {calibration.of_slice(EXAMPLE, recalled=recalled):.2f}"
+        for recalled in calibration.shifts
+    ]
 
 
 def _standing(records: Sequence[EventRecord]) -> Iterable[EventRecord]:

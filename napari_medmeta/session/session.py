@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from napari_medmeta.core import (
     Triple,
 )
 from napari_medmeta.session import boxes, painting, review, table
+from napari_medmeta.session.calibration import Calibration
 from napari_medmeta.session.events import Event, Kind
 from napari_medmeta.session.hints import hint
 from napari_medmeta.session.history import History
@@ -36,8 +37,10 @@ from napari_medmeta.session.model import (
     SliceState,
     Topic,
 )
+from napari_medmeta.session.offers import Judge
 from napari_medmeta.session.opening import create_file, open_file
 from napari_medmeta.session.overview import Overview
+from napari_medmeta.session.packing import read_only
 from napari_medmeta.session.patches import Step
 from napari_medmeta.session.preview import Shown, visible
 from napari_medmeta.session.replay import Replayed, apply_setting
@@ -85,7 +88,7 @@ class Session:
         self._history = History(journal.load_step if journal is not None else None)
         self._records: list[EventRecord] = []
         self._overview = Overview(state.geometry.shape)
-        self._support = SupportBuilder()
+        self._support, self._judge = SupportBuilder(), Judge()
         self.fingerprint = fingerprint
         self.name = name
         self.opening_note = ""
@@ -161,12 +164,12 @@ class Session:
     @property
     def labels(self) -> LabelArray:
         """(I, J, K) uint8, read-only and live: what was painted and accepted."""
-        return _read_only(self._state.labels)
+        return read_only(self._state.labels)
 
     @property
     def status(self) -> LabelArray:
         """(I, J, K) uint8, read-only and live: 0 undecided, 1 painted, 2 accepted."""
-        return _read_only(self._state.status)
+        return read_only(self._state.status)
 
     @property
     def structures(self) -> tuple[Structure, ...]:
@@ -220,12 +223,12 @@ class Session:
             When the scan has no such slice.
         """
         require_slice(self._state, ref)
-        return self._overview.slice(self._state, ref)
+        return self._overview.slice(self._state, ref, self.expected_slice_dice())
 
     def axis_overview(self, axis: int) -> tuple[SliceState, ...]:
         """Return the state of every slice along an array axis, without looking at voxels."""
         require_slice(self._state, SliceRef(axis, 0))
-        return self._overview.slices(self._state, axis)
+        return self._overview.slices(self._state, axis, self.expected_slice_dice())
 
     def proposed_labels(self, box: Box) -> LabelArray:
         """Return what is proposed and still open inside ``box`` (``box.shape`` uint8), 0 elsewhere."""
@@ -234,6 +237,18 @@ class Session:
     def proposed_confidence(self, box: Box) -> FloatArray:
         """Return the proposals' confidence inside ``box`` (``box.shape`` float32 in [0, 1])."""
         return self._state.proposals.confidence_in(box)
+
+    def calibration(self) -> Calibration:
+        """Return what the decisions of this session so far say about the proposals' expectations."""
+        return self._judge.calibration(self._state)
+
+    def expected_slice_dice(self) -> Mapping[SliceRef, float]:
+        """Return for each slice with a proposal its expected Dice, calibrated on this session."""
+        return self._judge.slices(self._state)
+
+    def expected_dice(self) -> Mapping[int, float]:
+        """Return for each proposed structure its expected Dice, calibrated on this session."""
+        return self._judge.structures(self._state)
 
     def hint(self) -> str:
         """Return one plain sentence: what is missing, or what to do next."""
@@ -340,7 +355,7 @@ class Session:
         state.proposals = state.proposals.with_shown(shown)
         self._overview.preview.recount(state)
         sentence = f"received a proposal for {proposal.covered.size:,} voxels"
-        note = self._write(Kind.NOTE, "set_proposal", sentence, _summary(proposal, shown.present))
+        note = self._write(Kind.NOTE, "set_proposal", sentence, shown.summary)
         return self._tell(frozenset({Topic.PROPOSAL}), proposal.covered, note)
 
     def accept_slice(self, ref: SliceRef, *, structures: Iterable[int] | None = None) -> Change:
@@ -352,8 +367,8 @@ class Session:
         return self._do(review.accept_component(self._state, ijk))
 
     def accept_confident(self, threshold: float) -> Change:
-        """Accept every slice whose expected Dice is at least ``threshold``, as one step."""
-        return self._do(review.accept_confident(self._state, threshold))
+        """Accept every slice whose calibrated expected Dice is at least ``threshold``, as one step."""
+        return self._do(review.accept_confident(self._state, threshold, expected=self.expected_slice_dice()))
 
     def reject_slice(self, ref: SliceRef) -> Change:
         """Hide the proposal on a slice until it is painted or accepted."""
@@ -418,7 +433,7 @@ class Session:
     def score(self) -> Score:
         """Return what became of the proposals, and how long it took."""
         still_open = sum(self._overview.preview.open_voxels(r) > 0 for r in self._state.proposals.slice_dice)
-        return score_of(self._records, still_open=still_open)
+        return score_of(self._records, still_open=still_open, calibration=self.calibration())
 
     # -- storage ------------------------------------------------------------------------------
 
@@ -455,6 +470,7 @@ class Session:
     def _apply(self, step: Step, *, backwards: bool = False) -> None:
         self._overview.apply(self._state, step, backwards=backwards)
         self._support.forget(step)
+        self._judge.forget(step)
 
     def _write(self, kind: Kind, verb: str, sentence: str, parameters: Any, *, step: Step | None = None) -> str:
         """Put the event on disk; return a sentence when that failed."""
@@ -479,19 +495,3 @@ class Session:
 
     def _nothing(self, note: str = "") -> Change:
         return Change(generation=self.generation, note=note)
-
-
-def _read_only(array: LabelArray) -> LabelArray:
-    view = array.view()
-    view.setflags(write=False)
-    return view
-
-
-def _summary(proposal: Proposal, structures: Iterable[int]) -> dict[str, Json]:
-    return {
-        "generation": proposal.generation,
-        "covered": [list(proposal.covered.start), list(proposal.covered.stop)],
-        "expected_dice": {str(s): round(float(d), 4) for s, d in proposal.expected_dice.items()},
-        "seconds": {stage: round(float(s), 3) for stage, s in proposal.seconds.items()},
-        "structures": [*structures],
-    }

@@ -29,13 +29,15 @@ from napari_medmeta.core import (
     guess_axis,
 )
 from napari_medmeta.session import Change, PaintMode, Session, SliceState, Topic
+from napari_medmeta.session.boxes import DrawnBox
+from napari_medmeta.ui.advice import Advice
 from napari_medmeta.ui.expectations import DEFAULT_FLOOR, Expectations
 from napari_medmeta.ui.guide import Guide, named
 from napari_medmeta.ui.keys import STRUCTURE_KEYS
 from napari_medmeta.ui.label_names import renumbered
 from napari_medmeta.ui.saving import SaveJob
 from napari_medmeta.ui.scan import Scan
-from napari_medmeta.ui.slice_strip import STATE_WORDS, StripValue
+from napari_medmeta.ui.slice_strip import StripValue
 from napari_medmeta.ui.strokes import BACKGROUND_STROKE, Edit, strokes_on, touched_slices
 from napari_medmeta.ui.structure_table import StructureRow
 from napari_medmeta.ui.worker import (
@@ -55,9 +57,6 @@ __all__ = ["Controller", "Work"]
 
 DEFAULT_CONFIDENCE = 0.9
 NO_NAMES: Mapping[int, str] = MappingProxyType({})
-
-PROPOSED_STATES = (SliceState.PROPOSED, SliceState.TO_REVIEW)
-
 
 @dataclass(frozen=True, slots=True)
 class Work:
@@ -96,6 +95,8 @@ class Controller:
     worked = Signal(Work)
     looked = Signal(SliceRef)
     answered = Signal(object)
+    withdrawn = Signal(str)
+    """A sentence told before that no longer holds."""
     led = Signal(SliceRef, object)
     """A slice to be shown, and the box on it (or None) that is worth a look."""
 
@@ -107,14 +108,14 @@ class Controller:
         self.blend: Callable[[Proposal], Proposal] = lambda proposal: proposal
         self.focus = SliceRef(0, session.geometry.shape[0] // 2)
         self._guide = Guide()
-        self._reason: tuple[SliceRef, str] | None = None
         self._expectations = Expectations(session)
+        self.advice = Advice(session, self._expectations)
         self._strokes: tuple[tuple[SliceRef, MaskArray], ...] = ()
         self._note_strokes(session.support().examples)
         session.changed.connect(self._on_change)
         runner.listen(self._on_job)
         runner.load(volume)
-        if self._can_propose() and session.auto_propose:
+        if self.advice.can_propose() and session.auto_propose:
             self._ask()
 
     # What is shown
@@ -134,6 +135,10 @@ class Controller:
         """The structures in the table."""
         return self.session.structures
 
+    def active_structure(self) -> Structure | None:
+        """Return the structure that painting paints."""
+        return next((s for s in self.structures if s.id == self.session.active), None)
+
     def proposed_labels(self, box: Box, /) -> LabelArray:
         """Return what is still proposed inside ``box``."""
         return self.session.proposed_labels(box)
@@ -152,7 +157,7 @@ class Controller:
 
     def is_proposed(self, ref: SliceRef, /) -> bool:
         """Whether a proposal is open on ``ref``."""
-        return self.session.slice_state(ref) in PROPOSED_STATES
+        return self.advice.is_proposed(ref)
 
     def is_hint(self, ref: SliceRef, /) -> bool:
         """Whether the proposal on ``ref`` is too unsure to be shown as a contour to correct."""
@@ -186,37 +191,23 @@ class Controller:
 
     def words(self, ref: SliceRef, /) -> str:
         """Say in words what is known about the slice ``ref``."""
-        state = self.session.slice_state(ref)
-        if state not in PROPOSED_STATES:
-            return STATE_WORDS[state]
-        lines = [STATE_WORDS[state], self._expectations.in_words(ref), "only a hint" if self.is_hint(ref) else ""]
-        return "\n".join(line for line in lines if line)
+        return self.advice.words(ref, is_hint=self.is_hint(ref))
 
     def hint(self) -> str:
         """Say in one line what is missing, or what to do next."""
-        if self._reason is not None and self._reason[0] == self.focus and not self._missing():
-            return f"{self._reason[1]}. Accept the slice (A), or correct it by painting."
-        if not self._can_propose() and self.is_proposed(self.focus):
-            return "This slice is proposed from the library: accept it (A) if it fits, or correct it by painting."
-        if self.work.proposing and not self._missing():
-            return "Proposing the rest. You can look at it as it comes, and go on painting."
-        elsewhere = not self._missing() and not self.is_proposed(self.focus)
-        if elsewhere and any(state in PROPOSED_STATES for state in self.session.axis_overview(self.focus.axis)):
-            return "Go to a yellow or orange slice of the strip to look at its proposal, or to the next best one (N)."
-        if self.is_proposed(self.focus) and self.is_hint(self.focus) and not self._missing():
-            return "Here the proposal is too unsure to be outlined: paint the slice, or accept it (A) if it fits."
-        return self.session.hint()
+        return self.advice.hint(self.focus, proposing=self.work.proposing, is_hint=self.is_hint(self.focus))
 
     # What the user does
 
     def look_at(self, ref: SliceRef) -> None:
         """Note the slice on screen: it is proposed first."""
         if ref != self.focus:
-            if self._reason is not None and self._reason[0] != ref:
-                self._reason = None
+            outlived = self.advice.forget_reason(unless=ref)
             self.focus = ref
             self.session.look_at(ref)
             self.looked.emit(ref)
+            if outlived:
+                self.withdrawn.emit(outlived)
 
     def next_slice(self) -> bool:
         """Go to the slice whose correction is expected to help most."""
@@ -225,7 +216,7 @@ class Controller:
             self.told.emit("There is no slice to suggest: first there has to be a proposal.")
             return False
         found = named(suggestion, {s.id: s.name for s in self.structures})
-        self._reason = (found.ref, found.reason)
+        self.advice.lead(found.ref, found.reason)
         self.led.emit(found.ref, found.region)
         self.told.emit(f"{found.reason}.")
         return True
@@ -292,6 +283,15 @@ class Controller:
             return False
         value = BACKGROUND if background or active is None else active
         return self._do(lambda: self.session.click(voxel, value=value, axis=self.focus.axis))
+
+    def boxes(self) -> dict[SliceRef, tuple[DrawnBox, ...]]:
+        """Return the boxes of every slice that is known by boxes."""
+        refs = (example.ref for example in self.session.support().examples if not example.is_complete)
+        return {ref: boxes for ref in refs if (boxes := self.session.boxes_on(ref))}
+
+    def draw_boxes(self, ref: SliceRef, boxes: Sequence[DrawnBox]) -> bool:
+        """Let these boxes, and no others, say what is known of the slice ``ref``."""
+        return self._do(lambda: self.session.draw_boxes(ref, tuple(boxes)))
 
     def mark_complete(self) -> bool:
         """Make the slice on screen a complete example, also when nothing is on it."""
@@ -361,7 +361,7 @@ class Controller:
 
     def propose(self) -> bool:
         """Ask the engine for a proposal now."""
-        if not self._can_propose():
+        if not self.advice.can_propose():
             self._fail(MissingExamplesError("Nothing can be proposed yet", next_step=self.hint()))
             return False
         self._ask()
@@ -438,12 +438,11 @@ class Controller:
         self.failed.emit(error)
 
     def _on_change(self, change: Change) -> None:
-        if self._reason is not None and not self.is_proposed(self._reason[0]):
-            self._reason = None
+        self.advice.note_change()
         if Topic.EXAMPLES in change.what:
             self._note_strokes(self.session.support().examples)
         self.changed.emit(change)
-        if Topic.EXAMPLES in change.what and self.session.auto_propose and self._can_propose():
+        if Topic.EXAMPLES in change.what and self.session.auto_propose and self.advice.can_propose():
             self._ask()
 
     def _note_strokes(self, examples: Iterable[SliceExample]) -> None:
@@ -453,13 +452,6 @@ class Controller:
 
     def _is_open(self, ref: SliceRef) -> bool:
         return self.session.slice_state(ref) not in (SliceState.REJECTED, SliceState.ACCEPTED)
-
-    def _can_propose(self) -> bool:
-        return bool(self.session.support().painted_structures())
-
-    def _missing(self) -> bool:
-        painted = self.session.support().painted_structures()
-        return any(s.id not in painted and not s.locked for s in self.structures)
 
     def _ask(self) -> None:
         self._runner.propose(self.session.support(), focus=self.focus)
@@ -483,7 +475,9 @@ class Controller:
 
     def receive(self, proposal: Proposal) -> None:
         """Show a proposal, wherever it comes from."""
-        if proposal.generation == self.session.generation and self._expectations.note(proposal):
+        whole = proposal.covered == Box.whole(self.shape)
+        if whole and proposal.generation == self.session.generation:
+            # Only the whole answer was judged on the examples; the first one is for the slice on screen alone.
             self._guide.learn(proposal)
         self._do(lambda: self.session.set_proposal(proposal))
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from napari_medmeta.core import BACKGROUND, Box, Proposal, SliceRef
+from napari_medmeta.core import BACKGROUND, Box, SliceRef
 from napari_medmeta.session import Session
 
 __all__ = ["DEFAULT_FLOOR", "Expectations"]
@@ -14,34 +12,24 @@ DEFAULT_FLOOR = 0.5
 
 
 class Expectations:
-    """What the newest proposals of one session say about themselves."""
+    """What the newest proposals of one session say about themselves, set right by what the user found so far."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._structures: Mapping[int, float] = {}
-        self._slices: dict[SliceRef, float] = {}
-
-    def note(self, proposal: Proposal) -> bool:
-        """Take over what a proposal expects; return whether it is for the whole scan."""
-        whole = proposal.covered == Box.whole(self._session.geometry.shape)
-        if whole:
-            # Only the whole answer was judged on the examples; the first one is for the slice on screen alone.
-            self._structures, self._slices = proposal.expected_dice, {}
-        self._slices.update(proposal.slice_dice)
-        return whole
 
     def of_structure(self, structure: int) -> float | None:
         """Return the expected Dice of a structure."""
-        return self._structures.get(structure)
+        return self._session.expected_dice().get(structure)
 
     def on_axis(self, axis: int) -> dict[int, float]:
         """Return the expected Dice of the slices along ``axis``, by number."""
-        return {ref.index: value for ref, value in self._slices.items() if ref.axis == axis}
+        return {ref.index: value for ref, value in self._session.expected_slice_dice().items() if ref.axis == axis}
 
     def of_slice(self, ref: SliceRef) -> float | None:
         """Return the expected Dice on ``ref``; across the examples' axis the mean probability; None for nothing."""
-        if ref in self._slices:
-            return self._slices[ref]
+        known = self._session.expected_slice_dice().get(ref)
+        if known is not None:
+            return known
         box = Box.of_slice(ref, self._session.geometry.shape)
         drawn = self._session.proposed_labels(box) != BACKGROUND
         return float(self._session.proposed_confidence(box)[drawn].mean()) if drawn.any() else None
@@ -52,4 +40,8 @@ class Expectations:
         if value is None:
             return ""
         # Across the examples' axis no slice was ever judged by itself: only the mean probability is known.
-        return f"expected Dice {value:.2f}" if ref in self._slices else f"{value:.0%} sure on average"
+        return (
+            f"expected Dice {value:.2f}"
+            if ref in self._session.expected_slice_dice()
+            else f"{value:.0%} sure on average"
+        )
