@@ -1,0 +1,1 @@
+"""What else a few examples are good for, on the same engine: lesions, findings, follow-up."""
