@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import psutil
-from torch import Tensor
+from torch import Tensor, nn
 
 from napari_medmeta.core import (
     Box,
@@ -29,11 +29,13 @@ from napari_medmeta.core import (
 )
 from napari_medmeta.engine.correction import check_network, corrected_log_odds
 from napari_medmeta.engine.device import pick_device
+from napari_medmeta.engine.embedding import embed_volume
 from napari_medmeta.engine.expectation import expected_dice, slice_dice
 from napari_medmeta.engine.features import FeatureMaps, compute_features, feature_count
 from napari_medmeta.engine.fusion import Fold, FusionConfig, Trust, as_log_posterior, fit_trust
 from napari_medmeta.engine.learners import default_learners
 from napari_medmeta.engine.learners.base import Learner, Scene, SceneConfig
+from napari_medmeta.engine.learners.registry import shipped_encoder
 from napari_medmeta.engine.learners.walk import WalkConfig, refine
 from napari_medmeta.engine.network import FusionNetwork
 from napari_medmeta.engine.region import Region, RegionConfig, find_region, make_task
@@ -101,6 +103,11 @@ class Segmenter:
         self._seed = seed
         names = tuple(learner.name for learner in self._config.learners)
         self._network = shipped_weights(names, self._device) if self._config.network else None
+        learnt = [learner for learner in self._config.learners if isinstance(learner, nn.Module)]
+        for learner in learnt:
+            learner.to(self._device)
+        # Nobody looks at the embedding unless a learner works in it.
+        self._encoder = shipped_encoder().to(self._device) if learnt else None
         self._maps: FeatureMaps | None = None
         self._support: Support | None = None
 
@@ -141,7 +148,11 @@ class Segmenter:
             When the features would not fit into the memory that is free.
         """
         self._require_memory(volume.geometry.shape)
-        self._maps = compute_features(volume, device=self._device, progress=progress, cancel=cancel)
+        maps = compute_features(volume, device=self._device, progress=progress, cancel=cancel)
+        if self._encoder is not None:
+            embedding = embed_volume(self._encoder, maps.intensity, maps.spacing_mm, progress=progress, cancel=cancel)
+            maps = replace(maps, embedding=embedding)
+        self._maps = maps
         self._support = Support(self._maps.shape)
 
     def add_support(self, example: SliceExample) -> None:

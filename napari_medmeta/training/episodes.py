@@ -12,15 +12,16 @@ from scipy import ndimage
 from torch import Tensor
 
 from napari_medmeta.core import Geometry, LabelArray, MissingExamplesError, SliceExample, SliceRef, Support, Volume
-from napari_medmeta.engine.features import compute_features
+from napari_medmeta.engine.features import FeatureMaps, compute_features, normalised_intensity
 from napari_medmeta.engine.fusion import FusionConfig, Trust, fit_trust, pooled_log_odds
 from napari_medmeta.engine.learners import default_learners
 from napari_medmeta.engine.learners.base import Learner, Scene, SceneConfig
 from napari_medmeta.engine.network import slice_views
 from napari_medmeta.engine.region import RegionConfig, find_region, make_task
+from napari_medmeta.engine.task import Task
 from napari_medmeta.training.anatomies import Dice
 
-__all__ = ["Episode", "EpisodeConfig", "LabelledVolume", "make_episode", "paint"]
+__all__ = ["Episode", "EpisodeConfig", "LabelledVolume", "Posed", "make_episode", "paint", "pose"]
 
 IGNORED = -1
 """Class of a voxel whose truth is not asked."""
@@ -108,8 +109,39 @@ class Episode:
     truth: Tensor
 
 
+@dataclass(frozen=True, eq=False)
+class Posed:
+    """A task with its answer: what a learner is asked, and what is true.
+
+    Parameters
+    ----------
+    task
+        What the learner sees; without a learnt embedding.
+    truth
+        (D, H, W) int64: classes 0 to S on the task's grid.
+    depths
+        Unpainted slices that are asked.
+    """
+
+    task: Task
+    truth: Tensor
+    depths: tuple[int, ...]
+
+
 def make_episode(volume: LabelledVolume, dice: Dice, config: EpisodeConfig) -> Episode | None:
     """Return an episode drawn from ``volume``; None when it holds nothing large enough to ask for."""
+    posed = pose(volume, dice, config)
+    return None if posed is None else _answered(posed, dice, config)
+
+
+def pose(volume: LabelledVolume, dice: Dice, config: EpisodeConfig, *, features: bool = True) -> Posed | None:
+    """Paint a few slices of ``volume`` and ask for others; None when it holds nothing large enough to ask for.
+
+    Parameters
+    ----------
+    features
+        Whether the task needs the hand-made features; without them it has one empty channel.
+    """
     structures = _asked(volume, dice, config)
     if not structures:
         return None
@@ -118,9 +150,19 @@ def make_episode(volume: LabelledVolume, dice: Dice, config: EpisodeConfig) -> E
     if not support.painted_structures():
         return None
     try:
-        return _posed(volume, labels, support, dice, config)
+        return _posed(_maps(volume, dice, features=features), labels, support, dice, config)
     except MissingExamplesError:
         return None
+
+
+def _maps(volume: LabelledVolume, dice: Dice, *, features: bool) -> FeatureMaps:
+    image = volume.image.cpu().numpy().astype(np.float32)
+    d, h, w = image.shape
+    scan = Volume(image, Geometry.from_parts((d, h, w), spacing_mm=volume.spacing_mm))
+    if features:
+        return compute_features(scan, device=dice.device)
+    intensity = torch.from_numpy(normalised_intensity(scan)).to(dice.device)
+    return FeatureMaps(torch.zeros(1, d, h, w, device=dice.device), intensity, volume.spacing_mm)
 
 
 def paint(labels: LabelArray, dice: Dice, config: EpisodeConfig) -> Support:
@@ -201,29 +243,30 @@ def _scribbled(labels: LabelArray, index: int, dice: Dice) -> SliceExample:
     return SliceExample(SliceRef(0, index), np.where(known, truth, 0).astype(np.uint8), known)
 
 
-def _posed(volume: LabelledVolume, labels: LabelArray, support: Support, dice: Dice, config: EpisodeConfig) -> Episode:
-    d, h, w = labels.shape
-    image = volume.image.cpu().numpy().astype(np.float32)
-    geometry = Geometry.from_parts((d, h, w), spacing_mm=volume.spacing_mm)
-    maps = compute_features(Volume(image, geometry), device=dice.device)
+def _posed(maps: FeatureMaps, labels: LabelArray, support: Support, dice: Dice, config: EpisodeConfig) -> Posed:
     region = find_region(support, maps.spacing_mm, config.region)
     if region.order[0] != 0:
         raise MissingExamplesError("Only strokes were painted")
     shown = support.painted_structures()
     task = make_task(maps, Support(support.shape, support.examples, shown), region)
-    scene = Scene(task, config.scene)
     depths = _queried(labels, region.box.start[0], task.shape[0], task.depths, dice, config)
     if not depths or not task.depths:
         raise MissingExamplesError("No slice is left to ask for")
+    lookup = torch.zeros(int(labels.max()) + 1, dtype=torch.int64)
+    for n, s in enumerate(shown, start=1):
+        lookup[s] = n
+    full = lookup[torch.from_numpy(labels[region.box.slices].astype(np.int64))]
+    return Posed(task, _pooled(full, len(shown), region.factor), tuple(depths))
+
+
+def _answered(posed: Posed, dice: Dice, config: EpisodeConfig) -> Episode:
+    task, depths = posed.task, posed.depths
+    scene = Scene(task, config.scene)
     evidence = {learner.name: learner.fit(scene).evidence(depths) for learner in config.learners}
     trust = _disturbed(fit_trust(tuple(evidence), task.structures, (), config.fusion, task.device), dice, config)
     odds = pooled_log_odds(evidence, trust)
     views = slice_views(scene, evidence, odds, depths)
-    lookup = torch.zeros(int(labels.max()) + 1, dtype=torch.int64)
-    for n, s in enumerate(shown, start=1):
-        lookup[s] = n
-    full = lookup[torch.from_numpy(labels[region.box.slices][list(depths)].astype(np.int64))]
-    truth = _pooled(full, len(shown), region.factor)
+    truth = posed.truth[list(depths)]
     return _cropped(views.transpose(0, 1), odds.transpose(0, 1), truth, dice, config.crop)
 
 

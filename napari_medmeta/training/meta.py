@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +21,7 @@ from napari_medmeta.core import CancelToken, Progress, silent
 from napari_medmeta.engine.network import FusionNetwork, NetworkConfig, mirrored
 from napari_medmeta.training.anatomies import Dice
 from napari_medmeta.training.episodes import IGNORED, Episode, EpisodeConfig, make_episode
+from napari_medmeta.training.running import append_row, feed, launched, set_rate, taken
 from napari_medmeta.training.sources import Source
 
 __all__ = ["Batch", "Episodes", "TrainConfig", "collate", "corrected", "episode_loss", "flipped", "record_of", "train"]
@@ -191,23 +191,13 @@ def train(
     FusionNetwork
         The running average of the weights (Polyak averaging), which is what gets shipped.
     """
-    fabric = Fabric(accelerator=_accelerator(config.device), devices=config.devices, precision=_precision(config))
-    fabric.launch()
+    fabric = launched(device=config.device, devices=config.devices, precision=config.precision)
     out.mkdir(parents=True, exist_ok=True)
     trainer = _Trainer(fabric, source, out, config)
     if resume:
         trainer.load()
     trainer.run(progress, cancel)
     return trainer.shipped
-
-
-def _accelerator(device: str) -> str:
-    return {"auto": "auto", "cpu": "cpu", "cuda": "cuda", "mps": "mps"}[device]
-
-
-def _precision(config: TrainConfig) -> Any:
-    half = config.precision == "bf16" or (config.precision == "auto" and config.device == "cuda")
-    return "bf16-mixed" if half else "32-true"
 
 
 class _Trainer:
@@ -242,18 +232,18 @@ class _Trainer:
         """Train to the end."""
         started = time.monotonic() - self._seconds
         pool: deque[Episode] = deque(maxlen=self._config.pool)
-        checks = list(_take(self._episodes(VALIDATION_SEED, 0), self._config.validation))
+        checks = list(taken(self._episodes(VALIDATION_SEED, 0), self._config.validation))
         # A resumed run first makes again what lay in its pool, and so goes on exactly as it would have.
         seen = -(-self._step // self._config.fresh_every)
         known = min(seen, self._config.pool)
-        feed = iter(self._episodes(self._config.seed, seen - known))
-        pool.extend(next(feed) for _ in range(known))
+        source = iter(self._episodes(self._config.seed, seen - known))
+        pool.extend(next(source) for _ in range(known))
         running = 0.0
         while self._done() < 1.0:
             if cancel is not None:
                 cancel.raise_if_cancelled()
             if self._step % self._config.fresh_every == 0:
-                pool.append(next(feed))
+                pool.append(next(source))
             loss = self._one_step(pool)
             running = loss if self._step == 0 else 0.98 * running + 0.02 * loss
             self._step += 1
@@ -277,19 +267,10 @@ class _Trainer:
             start=start * fabric.world_size + fabric.global_rank,
             stride=fabric.world_size,
         )
-        return DataLoader(
-            dataset,
-            batch_size=None,
-            num_workers=self._config.workers,
-            multiprocessing_context="spawn" if self._config.workers else None,
-            prefetch_factor=4 if self._config.workers else None,
-        )
+        return feed(dataset, workers=self._config.workers)
 
     def _one_step(self, pool: deque[Episode]) -> float:
-        done = self._done()
-        warm = min(1.0, (self._step + 1) / 100)
-        for group in self._optimizer.param_groups:
-            group["lr"] = self._config.rate * warm * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+        set_rate(self._optimizer, self._config.rate, step=self._step, done=self._done())
         batch = flipped(self._drawn(pool), self._draws, self._shape)
         self._network.train()
         loss = episode_loss(corrected(self._network, self._to_device(batch)), self._to_device(batch))
@@ -322,7 +303,7 @@ class _Trainer:
                 "validation_dice_before": round(before, 4),
                 "validation_dice": round(after, 4),
             }
-            _append(self._out / "log.csv", row)
+            append_row(self._out / "log.csv", row)
         self._fabric.save(
             self._out / "checkpoint.ckpt",
             {
@@ -355,22 +336,6 @@ class _Trainer:
 def _dice(logits: Tensor, structure: int, true: Tensor, asked: Tensor) -> float:
     found = (logits.argmax(1) == structure) & asked
     return float(2 * (found & true).sum() / (found.sum() + true.sum()))
-
-
-def _take(loader: DataLoader[Episode], count: int) -> Iterator[Episode]:
-    for n, episode in enumerate(loader):
-        yield episode
-        if n + 1 >= count:
-            return
-
-
-def _append(path: Path, row: dict[str, float]) -> None:
-    fresh = not path.exists()
-    with path.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=list(row))
-        if fresh:
-            writer.writeheader()
-        writer.writerow(row)
 
 
 def record_of(config: TrainConfig) -> dict[str, int | float | str]:

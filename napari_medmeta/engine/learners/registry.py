@@ -1,0 +1,169 @@
+"""The families of meta-learners by name: what each is made of, and its meta-trained weights."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import nn
+
+from napari_medmeta.core import InputError, StorageError
+from napari_medmeta.engine.embedding import Encoder
+from napari_medmeta.engine.learners.base import Learner
+
+__all__ = [
+    "FAMILIES",
+    "Family",
+    "built",
+    "load_modules",
+    "parameters_of",
+    "save_modules",
+    "shipped_encoder",
+    "shipped_learners",
+]
+
+FORMAT = 1
+"""Raised when an older file means something else."""
+
+ENCODER = "encoder"
+"""Name of the file and of the module that embeds a scan; trained together with `EMBEDDING_FAMILIES`."""
+
+EMBEDDING_FAMILIES = ("prototypical", "matching")
+"""Families whose losses shape the embedding."""
+
+Modules = Mapping[str, nn.Module]
+
+
+@dataclass(frozen=True)
+class Family:
+    """One family of learners.
+
+    Parameters
+    ----------
+    build
+        Makes its learners, untrained, by a short name.
+    dense
+        Whether they walk along the stack and so need the embedding of every slice in training.
+    what
+        One line for lists and menus.
+    """
+
+    build: Callable[[], dict[str, nn.Module]]
+    what: str
+    dense: bool = False
+
+
+def _prototypical() -> dict[str, nn.Module]:
+    from napari_medmeta.engine.learners.prototypical import LearntPrototypes
+
+    return {"prototypes": LearntPrototypes()}
+
+
+def _matching() -> dict[str, nn.Module]:
+    from napari_medmeta.engine.learners.matching import LearntMatching
+
+    return {"matching": LearntMatching()}
+
+
+FAMILIES: Mapping[str, Family] = MappingProxyType(
+    {
+        "prototypical": Family(_prototypical, "nearness to class prototypes (Snell et al., 2017)"),
+        "matching": Family(_matching, "attention over the painted voxels (Vinyals et al., 2016)"),
+    }
+)
+
+
+def built(name: str) -> dict[str, nn.Module]:
+    """Return the untrained learners of a family.
+
+    Raises
+    ------
+    InputError
+        When there is no such family.
+    """
+    if name not in FAMILIES:
+        raise InputError(f"There is no learner {name!r}", expected="one of " + ", ".join(FAMILIES))
+    return FAMILIES[name].build()
+
+
+def parameters_of(module: nn.Module) -> int:
+    """Return how many numbers were meta-learnt."""
+    return sum(p.numel() for p in module.parameters())
+
+
+def save_modules(folder: Path, name: str, modules: Modules, *, training: Mapping[str, Any]) -> Path:
+    """Write the weights of ``modules`` and their record into ``folder``; return the weights file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    state = nn.ModuleDict(dict(modules)).state_dict()
+    data = save({key: tensor.detach().cpu().contiguous() for key, tensor in state.items()})
+    path = folder / f"{name}.safetensors"
+    path.write_bytes(data)
+    record = {
+        "format": FORMAT,
+        "family": name,
+        "parameters": {key: parameters_of(module) for key, module in modules.items()},
+        "training": dict(training),
+        "sha256": hashlib.sha256(data).hexdigest(),
+    }
+    (folder / f"{name}.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    return path
+
+
+def load_modules(folder: Path, name: str, modules: Modules) -> Mapping[str, Any]:
+    """Put the weights called ``name`` in ``folder`` into ``modules``, ready to use and frozen; return their record.
+
+    Raises
+    ------
+    StorageError
+        When the files are missing or damaged, or belong to another version of the learners.
+    """
+    try:
+        record = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+        data = (folder / f"{name}.safetensors").read_bytes()
+        if record["format"] != FORMAT or hashlib.sha256(data).hexdigest() != record["sha256"]:
+            raise _unusable(name, "they differ from what their record says")
+        nn.ModuleDict(dict(modules)).load_state_dict(load(data))
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        raise _unusable(name, str(error)) from error
+    for module in modules.values():
+        module.eval().requires_grad_(False)
+    training: Mapping[str, Any] = record["training"]
+    return training
+
+
+def _unusable(name: str, why: str) -> StorageError:
+    return StorageError(
+        f"The trained weights of {name} cannot be used ({why})",
+        expected=f"{name}.safetensors and {name}.json as napari-medmeta train writes them",
+        next_step="Install the package again",
+    )
+
+
+def shipped_encoder(folder: Path | None = None) -> Encoder:
+    """Return the encoder that comes with the package, or the one in ``folder``."""
+    encoder = Encoder()
+    _from(folder, ENCODER, {ENCODER: encoder})
+    return encoder
+
+
+def shipped_learners(name: str, folder: Path | None = None) -> tuple[Learner, ...]:
+    """Return the trained learners of a family, as they come with the package or lie in ``folder``."""
+    modules = built(name)
+    _from(folder, name, modules)
+    return tuple(modules.values())  # type: ignore[arg-type]
+
+
+def _from(folder: Path | None, name: str, modules: Modules) -> None:
+    if folder is not None:
+        load_modules(folder, name, modules)
+        return
+    with resources.as_file(resources.files("napari_medmeta.engine") / "weights_data") as shipped:
+        load_modules(shipped, name, modules)
