@@ -1,28 +1,45 @@
-"""``napari-medmeta train``: meta-train the fusion network on synthetic anatomies and, if wanted, own scans."""
+"""``napari-medmeta train``: meta-train the networks on synthetic anatomies and, if wanted, own scans."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from napari_medmeta.cli.options import add_device
 
 if TYPE_CHECKING:
     from napari_medmeta.cli.options import Subparsers
+    from napari_medmeta.core.jobs import Progress
 
 __all__ = ["add_parser", "run"]
+
+FUSION = "fusion"
+"""The network that corrects what all sources say together."""
 
 
 def add_parser(subparsers: Subparsers) -> None:
     """Add the subcommand."""
     parser = subparsers.add_parser(
         "train",
-        help="train the network that fuses the evidence, on synthetic anatomies and on your own labelled scans",
-        description="Meta-train the fusion network: each step is a small few-shot task with a known answer. Without "
-        "--data all tasks are synthetic. OUT gets the weights, a checkpoint, log.csv and curves.svg.",
+        help="train the networks, on synthetic anatomies and on your own labelled scans",
+        description="Meta-train the fusion network, the learnt embedding or a learner: each step is a small few-shot "
+        "task with a known answer. Without --data all tasks are synthetic. OUT gets the weights, a checkpoint, log.csv "
+        "and curves.svg.",
+    )
+    parser.add_argument(
+        "--learner",
+        default=FUSION,
+        help="what to train: fusion (default), embedding (the encoder with the prototypical and the matching network), "
+        "or one of the other learners, such as siamese or maml, in that embedding",
     )
     parser.add_argument("--out", type=Path, required=True, help="folder for weights, checkpoint and log")
+    parser.add_argument(
+        "--encoder", type=Path, metavar="DIR", help="folder with the encoder that learners stand on (the shipped one)"
+    )
     parser.add_argument(
         "--data",
         type=Path,
@@ -32,7 +49,7 @@ def add_parser(subparsers: Subparsers) -> None:
         help="labelled scans (one sub-folder a case with image.* and label.*), or label maps; may be repeated",
     )
     length = parser.add_mutually_exclusive_group()
-    length.add_argument("--steps", type=int, default=5000, help="number of steps (default: 5000)")
+    length.add_argument("--steps", type=int, help="number of steps (default: as the shipped weights were trained)")
     length.add_argument("--minutes", type=float, default=0.0, help="train for so long instead")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in OUT")
     add_device(parser, default="cpu")
@@ -47,43 +64,75 @@ def run(args: argparse.Namespace) -> int:
     """Train, and write weights with their record."""
     from importlib.util import find_spec
 
-    from tqdm import tqdm
-
     from napari_medmeta.core import InputError
+    from napari_medmeta.training.curves import draw_curves
 
     if find_spec("lightning_fabric") is None:
         raise InputError(
             "Training needs a package that is not installed", next_step="Run: pip install 'napari-medmeta[train]'"
         )
-    from napari_medmeta.engine.weights import save_weights
-    from napari_medmeta.training.curves import draw_curves
-    from napari_medmeta.training.meta import TrainConfig, record_of, train
-    from napari_medmeta.training.sources import find_sources
-
-    if args.steps < 1 or args.minutes < 0:
+    if (args.steps is not None and args.steps < 1) or args.minutes < 0:
         raise InputError("There is nothing to train", expected="--steps above 0, or --minutes above 0")
     if args.resume and not (args.out / "checkpoint.ckpt").exists():
         raise InputError(
             f"There is no checkpoint in {args.out}", next_step="Leave out --resume, or name the folder of the first run"
         )
-    config = TrainConfig(
-        steps=args.steps,
-        minutes=args.minutes,
-        workers=args.workers,
-        seed=args.seed,
-        device=args.device,
-        devices=args.devices,
-        precision=args.precision,
-    )
-    source = find_sources(args.data)
-    with tqdm(total=1000, unit="‰", desc="train", disable=None) as bar:
-
-        def show(fraction: float, stage: str) -> None:
-            bar.update(int(1000 * fraction) - bar.n)
-            bar.set_postfix_str(stage)
-
-        network = train(source, args.out, config, resume=args.resume, progress=show)
-    print(f"Wrote {save_weights(args.out, network, training=record_of(config))}")
+    with _bar() as show:
+        files = _fusion(args, show) if args.learner == FUSION else _family(args, show)
+    for path in files:
+        print(f"Wrote {path}")
     if drawn := draw_curves(args.out / "log.csv", args.out / "curves.svg"):
         print(f"Wrote {drawn}")
     return 0
+
+
+def _fusion(args: argparse.Namespace, show: Progress) -> tuple[Path, ...]:
+    from napari_medmeta.engine.weights import save_weights
+    from napari_medmeta.training.meta import TrainConfig, train
+    from napari_medmeta.training.running import record_of
+    from napari_medmeta.training.sources import find_sources
+
+    config = replace(TrainConfig(), **_settings(args))
+    network = train(find_sources(args.data), args.out, config, resume=args.resume, progress=show)
+    return (save_weights(args.out, network, training=record_of(config)),)
+
+
+def _family(args: argparse.Namespace, show: Progress) -> tuple[Path, ...]:
+    from napari_medmeta.core import InputError
+    from napari_medmeta.training.families import train_family, trainable
+    from napari_medmeta.training.learners import LearnerTrainConfig
+    from napari_medmeta.training.sources import find_sources
+
+    if args.learner not in trainable():
+        raise InputError(
+            f"There is no learner {args.learner!r}", expected="one of " + ", ".join((FUSION, *trainable()))
+        )
+    config = replace(LearnerTrainConfig(), **_settings(args))
+    return train_family(
+        args.learner,
+        find_sources(args.data),
+        args.out,
+        config,
+        encoder=args.encoder,
+        resume=args.resume,
+        progress=show,
+    )
+
+
+def _settings(args: argparse.Namespace) -> dict[str, Any]:
+    names = ("minutes", "workers", "seed", "device", "devices", "precision")
+    chosen = {name: getattr(args, name) for name in names}
+    return chosen if args.steps is None else {**chosen, "steps": args.steps}
+
+
+@contextmanager
+def _bar() -> Iterator[Progress]:
+    from tqdm import tqdm
+
+    with tqdm(total=1000, unit="‰", desc="train", disable=None) as bar:
+
+        def show(fraction: float, stage: str, /) -> None:
+            bar.update(int(1000 * fraction) - bar.n)
+            bar.set_postfix_str(stage)
+
+        yield show

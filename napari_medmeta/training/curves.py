@@ -7,9 +7,16 @@ from pathlib import Path
 
 __all__ = ["draw_curves"]
 
+NO_DICE = ("step", "minutes", "loss")
+
+BASELINES = {"validation_dice_before": "sources alone", "shape": "interpolated shape"}
+"""What training does not change, by column."""
+
+LABELS = {**BASELINES, "validation_dice": "with the network"}
+
 
 def draw_curves(log: Path, out: Path) -> Path | None:
-    """Draw ``log`` (as `napari_medmeta.training.meta.train` writes it) to ``out``; None without matplotlib."""
+    """Draw ``log`` to ``out``: the loss, and the Dice of every column besides; None without matplotlib."""
     try:
         from matplotlib.figure import Figure
     except ImportError:
@@ -21,8 +28,10 @@ def draw_curves(log: Path, out: Path) -> Path | None:
     left, right = figure.subplots(1, 2)
     left.plot(steps, [row["loss"] for row in rows])
     left.set(xlabel="step", ylabel="loss (running mean)")
-    right.plot(steps, [row["validation_dice"] for row in rows], label="with the network")
-    right.plot(steps, [row["validation_dice_before"] for row in rows], "--", label="sources alone")
+    for name in rows[0]:
+        if name not in NO_DICE:
+            line = "--" if name in BASELINES else "-"
+            right.plot(steps, [row[name] for row in rows], line, label=LABELS.get(name, name.replace("_", " ")))
     right.set(xlabel="step", ylabel="Dice on held-out synthetic tasks")
     right.legend()
     figure.savefig(out, metadata={"Date": None})

@@ -24,7 +24,7 @@ from napari_medmeta.training.episodes import IGNORED, Episode, EpisodeConfig, ma
 from napari_medmeta.training.running import append_row, feed, launched, set_rate, taken
 from napari_medmeta.training.sources import Source
 
-__all__ = ["Batch", "Episodes", "TrainConfig", "collate", "corrected", "episode_loss", "flipped", "record_of", "train"]
+__all__ = ["Batch", "Episodes", "TrainConfig", "collate", "corrected", "episode_loss", "flipped", "train"]
 
 VALIDATION_SEED = 1_000_003
 """Added to the seed for validation episodes: far from any number of training episodes."""
@@ -54,7 +54,7 @@ class TrainConfig:
         "auto" is bfloat16 with float32 weights on CUDA and float32 elsewhere; "bf16" and "fp32" choose it.
     """
 
-    steps: int = 6000
+    steps: int = 5000
     minutes: float = 0.0
     batch: int = 16
     fresh_every: int = 3
@@ -336,9 +336,3 @@ class _Trainer:
 def _dice(logits: Tensor, structure: int, true: Tensor, asked: Tensor) -> float:
     found = (logits.argmax(1) == structure) & asked
     return float(2 * (found & true).sum() / (found.sum() + true.sum()))
-
-
-def record_of(config: TrainConfig) -> dict[str, int | float | str]:
-    """Return the settings that a capability record keeps of how the weights were made."""
-    values = {name: getattr(config, name) for name in config.__dataclass_fields__}
-    return {name: value for name, value in values.items() if isinstance(value, int | float | str)}

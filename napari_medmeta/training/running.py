@@ -7,13 +7,16 @@ import math
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from lightning_fabric import Fabric
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader, IterableDataset
 
-__all__ = ["append_row", "feed", "launched", "set_rate", "taken"]
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+__all__ = ["append_row", "feed", "launched", "record_of", "set_rate", "taken"]
 
 _Item = TypeVar("_Item")
 
@@ -61,3 +64,9 @@ def append_row(path: Path, row: dict[str, float]) -> None:
         if fresh:
             writer.writeheader()
         writer.writerow(row)
+
+
+def record_of(config: DataclassInstance) -> dict[str, int | float | str]:
+    """Return the settings that a capability record keeps of how weights were made."""
+    values = {name: getattr(config, name) for name in config.__dataclass_fields__}
+    return {name: value for name, value in values.items() if isinstance(value, int | float | str)}
