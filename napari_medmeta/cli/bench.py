@@ -26,8 +26,9 @@ __all__ = ["add_parser", "run"]
 
 PROTOCOLS = ("slices", "interactive")
 ALL, COVERING = "all", "covering"
-GROUPS = ("sources", "ablations")
-"""Words that stand for many methods: each of our sources alone, and our engine without each of its parts."""
+GROUPS = ("sources", "ablations", "learners", "joined")
+"""Words that stand for many methods: each of our sources alone, our engine without each of its parts, each
+meta-trained family of learners alone, and our sources with each of them as one more."""
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -78,7 +79,8 @@ def _add_questions(parser: argparse.ArgumentParser) -> None:
         default=(),
         metavar="A,B",
         help="which methods (default: all; in protocol interactive the quick ones); sources: each of our engine's "
-        "sources alone; ablations: our engine without each of its parts",
+        "sources alone; ablations: our engine without each of its parts; learners: each meta-trained learner alone; "
+        "joined: our sources with each of those as one more",
     )
     parser.add_argument("--weights", type=names, default=(), metavar="METHOD=PATH", help="public weights of methods")
     parser.add_argument(
@@ -256,9 +258,9 @@ def _session_plan(args: argparse.Namespace, cases: tuple[Case, ...]) -> SessionP
 
 
 def _expanded(methods: tuple[str, ...]) -> tuple[str, ...]:
-    from napari_medmeta.bench.methods import ablation_methods, source_methods
+    from napari_medmeta.bench.methods import ablation_methods, joined_methods, learner_methods, source_methods
 
-    groups = dict(zip(GROUPS, (source_methods, ablation_methods), strict=True))
+    groups = dict(zip(GROUPS, (source_methods, ablation_methods, learner_methods, joined_methods), strict=True))
     return tuple(dict.fromkeys(m for name in methods for m in (groups[name]() if name in groups else (name,))))
 
 

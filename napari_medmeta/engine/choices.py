@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from napari_medmeta.engine.fusion import FusionConfig
 from napari_medmeta.engine.learners.registry import FAMILIES, shipped_learners
 from napari_medmeta.engine.segmenter import EngineConfig
 
-__all__ = ["FUSED", "engine_config", "learner_names"]
+__all__ = ["FUSED", "engine_config", "joined_config", "learner_names"]
 
 FUSED = "fused"
 """The default: all sources together."""
@@ -40,3 +41,19 @@ def engine_config(learner: str = FUSED, *, weights: Path | None = None) -> Engin
     # Members of one family start as equals; the left-out check then decides between them.
     fusion = FusionConfig(weights={member.name: 1.0 / len(learners) for member in learners})
     return EngineConfig(learners=learners, fusion=fusion, network=False)
+
+
+JOINED_WEIGHT = 0.4
+"""Fixed weight of a family beside the other sources, as that of the other learners by looks and place."""
+
+
+def joined_config(learner: str, *, weights: Path | None = None) -> EngineConfig:
+    """Return the settings of the engine with a family of learners as one more source beside the default ones.
+
+    The network that corrects the sources goes: it was trained without the new one. Compare with the default engine
+    without its network.
+    """
+    whole, learners = EngineConfig(), shipped_learners(learner, weights)
+    share = {member.name: JOINED_WEIGHT / len(learners) for member in learners}
+    fusion = replace(whole.fusion, weights={**whole.fusion.weights, **share})
+    return replace(whole, learners=(*whole.learners, *learners), fusion=fusion, network=False)

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from napari_medmeta.bench.methods import ablation_methods, build_methods, is_slow, source_methods
+from napari_medmeta.bench.methods import ablation_methods, build_methods, is_slow, ours, source_methods
 from napari_medmeta.bench.methods.ours import source_names
 from napari_medmeta.bench.protocol import make_task
 from napari_medmeta.core import InputError
@@ -68,3 +68,28 @@ def test_leaving_out_a_source_that_does_not_exist_is_refused():
 def test_variants_are_slow_and_the_engine_itself_is_not():
     assert all(is_slow(name) for name in (*source_methods(), *ablation_methods()))
     assert not is_slow("medmeta")
+
+
+def test_an_answer_is_not_reused_when_a_file_that_it_depends_on_changed(monkeypatch):
+    (before,) = build_methods(["medmeta-shape"])
+    version = before.version
+    real = ours._source
+    monkeypatch.setattr(ours, "_source", lambda module: real(module) + b"#" * module.endswith("region"))
+    (after,) = build_methods(["medmeta-shape"])
+    assert after.version != version
+
+
+def test_an_answer_is_reused_when_only_files_changed_that_it_does_not_depend_on(monkeypatch):
+    (before,) = build_methods(["medmeta-shape"])
+    version = before.version
+    real = ours._source
+    monkeypatch.setattr(ours, "_source", lambda module: real(module) + b"#" * module.endswith(("suggest", "recall")))
+    (after,) = build_methods(["medmeta-shape"])
+    assert after.version == version
+
+
+def test_the_trained_weights_count_only_where_they_take_part(monkeypatch):
+    whole, without = (build_methods([name])[0].version for name in ("medmeta", "medmeta-without-network"))
+    monkeypatch.setattr(ours.Engine, "_weights", lambda engine: ())
+    assert build_methods(["medmeta"])[0].version != whole
+    assert build_methods(["medmeta-without-network"])[0].version == without

@@ -6,6 +6,8 @@ from napari_medmeta.bench.methods.registry import (
     available_methods,
     build_methods,
     is_slow,
+    joined_methods,
+    learner_methods,
     missing_methods,
     source_methods,
 )
@@ -17,6 +19,8 @@ __all__ = [
     "available_methods",
     "build_methods",
     "is_slow",
+    "joined_methods",
+    "learner_methods",
     "missing_methods",
     "source_methods",
 ]

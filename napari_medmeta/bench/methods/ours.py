@@ -1,13 +1,15 @@
-"""Our own engine as one of the methods: whole, one of its sources of evidence alone, or without a part."""
+"""Our own engine as one of the methods: whole, without a part, with one more, or one part alone."""
 
 from __future__ import annotations
 
+import ast
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import resources
-from importlib.resources.abc import Traversable
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_medmeta import __version__
@@ -16,8 +18,10 @@ from napari_medmeta.core import InputError, LabelArray, Proposal, SliceRef, Supp
 if TYPE_CHECKING:
     from napari_medmeta.engine import EngineConfig, Segmenter
 
-__all__ = ["Engine", "PreparedEngine", "ablation_names", "source_names"]
+__all__ = ["LEARNER", "Engine", "PreparedEngine", "ablation_names", "joined_names", "learner_names", "source_names"]
 
+ENCODER, FUSION = "encoder", "fusion"
+"""Names of weights files that belong to no single family."""
 
 WITHOUT = "without-"
 """``without-NAME`` leaves the source NAME out."""
@@ -28,6 +32,13 @@ UNTRAINED = "without-network"
 """All sources, fused by the left-out check alone: nothing that was learnt beforehand takes part."""
 
 
+LEARNER = "learner-"
+"""``learner-NAME`` is a meta-trained family of learners alone."""
+
+WITH = "with-"
+"""``with-NAME`` adds such a family to the sources, and leaves out the network, which was trained without it."""
+
+
 @dataclass(frozen=True)
 class Engine:
     """The engine of this project, without a window and as a user gets it.
@@ -35,8 +46,8 @@ class Engine:
     Parameters
     ----------
     variant
-        What is changed: a source of evidence that stands alone, ``without-NAME``, ``without-network`` or
-        ``fixed-trust``; empty for the whole engine.
+        What is changed: a source of evidence that stands alone, ``without-NAME``, ``without-network``,
+        ``fixed-trust``, ``with-FAMILY`` or ``learner-FAMILY``; empty for the whole engine.
 
     Raises
     ------
@@ -49,7 +60,7 @@ class Engine:
     variant: str = ""
 
     def __post_init__(self) -> None:
-        known = ("", *source_names(), *ablation_names())
+        known = ("", *source_names(), *ablation_names(), *learner_names(), *joined_names())
         if self.variant not in known:
             part = self.variant.removeprefix(WITHOUT)
             raise InputError(f"The engine has no source {part!r}", expected="one of " + ", ".join(known[1:]))
@@ -57,15 +68,32 @@ class Engine:
     @property
     def name(self) -> str:
         """Name in tables."""
+        if self.variant.startswith(LEARNER):
+            return self.variant
         return f"medmeta-{self.variant}" if self.variant else "medmeta"
 
     @cached_property
     def version(self) -> str:
-        """The package's version and a digest of the engine's files, so that no older answer is reused."""
+        """The package's version and a digest of all that the answer depends on, so that no older one is reused."""
         digest = hashlib.blake2b(digest_size=4)
-        for file in _files(resources.files("napari_medmeta.engine")):
-            digest.update(file.read_bytes())
+        for module in _imported(("napari_medmeta.engine.segmenter", *self._learner_modules())):
+            digest.update(_source(module))
+        for name in self._weights():
+            digest.update((resources.files("napari_medmeta.engine") / "weights_data" / name).read_bytes())
         return f"{__version__}+{digest.hexdigest()}"
+
+    def _learner_modules(self) -> tuple[str, ...]:
+        return tuple(type(learner).__module__ for learner in self._config().learners)
+
+    def _weights(self) -> tuple[str, ...]:
+        family = self._family()
+        names = (ENCODER, family) if family else (FUSION,) if self._config().network else ()
+        return tuple(f"{name}.safetensors" for name in names)
+
+    def _family(self) -> str:
+        if self.variant.startswith((LEARNER, WITH)):
+            return self.variant.removeprefix(LEARNER).removeprefix(WITH)
+        return ""
 
     def propose(self, volume: Volume, support: Support) -> Proposal:
         """Return the engine's proposal for the whole scan."""
@@ -85,10 +113,15 @@ class Engine:
 
     def _config(self) -> EngineConfig:
         from napari_medmeta.engine import EngineConfig
+        from napari_medmeta.engine.choices import engine_config, joined_config
 
         whole = EngineConfig()
         if not self.variant:
             return whole
+        if self.variant.startswith(LEARNER):
+            return engine_config(self._family())
+        if self.variant.startswith(WITH):
+            return joined_config(self._family())
         if self.variant == FIXED_TRUST:
             return replace(whole, folds=0)
         if self.variant == UNTRAINED:
@@ -144,11 +177,37 @@ def _slug(name: str) -> str:
     return name.replace(" ", "-")
 
 
-def _files(folder: Traversable) -> Sequence[Traversable]:
-    found: list[Traversable] = []
-    for item in sorted(folder.iterdir(), key=lambda entry: entry.name):
-        if item.is_dir():
-            found += _files(item)
-        elif item.name.endswith((".py", ".safetensors", ".json")):
-            found.append(item)
-    return found
+def learner_names() -> tuple[str, ...]:
+    """Return the names of the engine's variants that are one meta-trained family of learners alone."""
+    from napari_medmeta.engine.learners.registry import FAMILIES
+
+    return tuple(LEARNER + name for name in FAMILIES)
+
+
+def joined_names() -> tuple[str, ...]:
+    """Return the names of the engine's variants with a meta-trained family of learners as one more source."""
+    from napari_medmeta.engine.learners.registry import FAMILIES
+
+    return tuple(WITH + name for name in FAMILIES)
+
+
+def _imported(roots: Sequence[str]) -> tuple[str, ...]:
+    """Return the engine's modules that ``roots`` import at their top, directly or not, and themselves."""
+    found: set[str] = set()
+    open_ends = list(roots)
+    while open_ends:
+        module = open_ends.pop()
+        if module in found or find_spec(module) is None:
+            continue
+        found.add(module)
+        for node in ast.parse(_source(module)).body:
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("napari_medmeta.engine"):
+                open_ends.append(str(node.module))
+    return tuple(sorted(found))
+
+
+def _source(module: str) -> bytes:
+    spec = find_spec(module)
+    if spec is None or spec.origin is None:
+        return b""
+    return Path(spec.origin).read_bytes()

@@ -2,7 +2,8 @@
 
 Besides the names listed here there are the engine's variants: ``medmeta-NAME`` is the engine with its source
 NAME alone, ``medmeta-without-NAME`` the engine without it, ``medmeta-fixed-trust`` the engine without its
-left-out check.
+left-out check; ``learner-NAME`` is a meta-trained family of learners alone, ``medmeta-with-NAME`` the engine's sources
+with it as one more.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ __all__ = [
     "available_methods",
     "build_methods",
     "is_slow",
+    "joined_methods",
+    "learner_methods",
     "missing_methods",
     "source_methods",
     "why_unavailable",
@@ -28,6 +31,7 @@ __all__ = [
 
 
 VARIANT_PREFIX = "medmeta-"
+LEARNER = "learner-"
 NO_WEIGHTS: Mapping[str, Path] = MappingProxyType({})
 
 
@@ -209,7 +213,7 @@ def is_slow(name: str) -> bool:
     """
     if name in _METHODS:
         return _METHODS[name].slow
-    return name.startswith(VARIANT_PREFIX)
+    return name.startswith((VARIANT_PREFIX, LEARNER))
 
 
 def source_methods() -> tuple[str, ...]:
@@ -224,6 +228,20 @@ def ablation_methods() -> tuple[str, ...]:
     from napari_medmeta.bench.methods.ours import ablation_names
 
     return tuple(VARIANT_PREFIX + name for name in ablation_names())
+
+
+def learner_methods() -> tuple[str, ...]:
+    """Return the names of the meta-trained families of learners, each alone: ``learner-NAME``."""
+    from napari_medmeta.bench.methods.ours import learner_names
+
+    return learner_names()
+
+
+def joined_methods() -> tuple[str, ...]:
+    """Return the names of the engine's sources with each of these families as one more: ``medmeta-with-NAME``."""
+    from napari_medmeta.bench.methods.ours import joined_names
+
+    return tuple(VARIANT_PREFIX + name for name in joined_names())
 
 
 def build_methods(
@@ -246,7 +264,7 @@ def build_methods(
 
 
 def _build(name: str, context: _Context) -> Method:
-    if name.startswith(VARIANT_PREFIX):
+    if name.startswith((VARIANT_PREFIX, LEARNER)):
         from napari_medmeta.bench.methods.ours import Engine
 
         return Engine(device=context.device, seed=context.seed, variant=name.removeprefix(VARIANT_PREFIX))
