@@ -1,18 +1,8 @@
 """Compare a measured case with a few cases of each known finding: probabilities, nearest cases, and why.
 
-A prototypical classifier (Snell et al., NeurIPS 2017) whose prototypes and metric are shrunk, since one to three
-cases a finding fix neither. Each measurement x has a spread s within a finding and t between findings:
-
-    s² = (d0 s0² + within sum of squares) / (d0 + n - C)           moderated variance (Smyth 2004, equation 4)
-    t² = (e0 s0² + (C - 1) max(0, var of means - s² / n_c)) / (e0 + C - 1)
-    prototype of c = m + B (mean of c - m),  B = t² / (t² + s² / n_c)        James and Stein's shrinkage
-    x | c ~ Student t with d0 + n - C degrees of freedom around it, scale² = s² + B s² / n_c
-
-s0 is what a measurement varies from person to person (`PERSON_TO_PERSON`). The logarithms of the measurements'
-likelihoods are added, so each has its own share in the answer; as the sizes and shapes of one structure in one
-phase mostly say the same, they count together as one measurement (the temperature). "None of these": the mean
-squared distance to the nearest prototype is beyond what 95 % of cases of a known finding would have.
-All constants were chosen on the synthetic hearts of `core.heart_phantoms`, on no patient.
+The prototypes, the metric and the limit of what is like none of them are those of `diagnosis_model`. The
+logarithms of the measurements' likelihoods are added, so each measurement has its own share in the answer, and
+the answer can say which ones speak for it.
 """
 
 from __future__ import annotations
@@ -22,39 +12,23 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special, stats
+from scipy import special
 
-from napari_medmeta.core import InputError, MedmetaError, MissingExamplesError
+from napari_medmeta.core import InputError, MissingExamplesError, Modality
 from napari_medmeta.core.diagnosis import Feature, KnownCase, MeasuredCase, Quantity, comparable
+from napari_medmeta.tasks.diagnosis_model import Prototypes
 
-__all__ = ["Clue", "Diagnoser", "Diagnosis", "Likely", "Near", "SelfCheck", "diagnose"]
+__all__ = ["Clue", "Diagnoser", "Diagnosis", "Likely", "Near", "SelfCheck", "diagnose", "percent"]
 
 Array = npt.NDArray[np.float64]
 
-PERSON_TO_PERSON = {
-    Quantity.VOLUME: 0.25,
-    Quantity.LENGTH: 0.10,
-    Quantity.WIDTH: 0.10,
-    Quantity.ROUNDNESS: 0.10,
-    Quantity.THICKNESS: 0.20,
-    Quantity.THICKEST: 0.20,
-    Quantity.THINNEST: 0.30,
-    Quantity.BRIGHTNESS: 0.50,
-    Quantity.TEXTURE: 0.30,
-}
-"""Standard deviation among people of one finding, as stored (logarithms, but for brightness): volumes of organs vary
-by a fifth (Petersen et al. 2017, table 2) and masks add some; lengths by a third of that; the others are rough."""
-
-SAME_PERSON = 0.7
-"""A ratio between two scans of one person varies less: body size drops out of it."""
-
-WITHIN_TRUST, BETWEEN_TRUST = 4.0, 2.0
-"""d0 and e0: for how many cases, and findings, the assumed spread stands."""
-
-USUAL = 0.95
-"""Share of cases of a known finding that are not to be called none of these."""
-
 MOST_CLUES, MOST_AGAINST, MOST_NEAR = 5, 2, 3
+
+LEAST_WEIGHT = 0.02
+"""Of the log odds: what weighs less need not be told."""
+
+SIZES = frozenset({Quantity.VOLUME, Quantity.LENGTH, Quantity.WIDTH, Quantity.ROUNDNESS})
+THICKNESSES = frozenset({Quantity.THICKNESS, Quantity.THICKEST, Quantity.THINNEST})
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +117,7 @@ class Diagnosis:
         first = self.likely[0]
         if self.none_of_these:
             return f"None of these: the case is unlike all kept ones (the least unlike is {first.finding})."
-        return f"Most like {first.finding} ({first.probability:.0%} among the findings kept)."
+        return f"Most like {first.finding} ({percent(first.probability)} among the findings kept)."
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,40 +197,55 @@ class Diagnoser:
             float(model.distances(x).min()),
             model.limit(),
             self._nearest(model, x),
-            tuple(_distinct([c for c in clues if c.weight > 0], MOST_CLUES)),
-            tuple(_distinct([c for c in reversed(clues) if c.weight < 0], MOST_AGAINST)),
+            tuple(_distinct([c for c in clues if c.weight > LEAST_WEIGHT], MOST_CLUES)),
+            tuple(_distinct([c for c in reversed(clues) if c.weight < -LEAST_WEIGHT], MOST_AGAINST)),
             len(model.features),
         )
 
     def check(self) -> SelfCheck:
-        """Recognise each kept case from the others."""
-        counts = np.bincount(self._numbers)
-        asked = [c for c, number in zip(self._cases, self._numbers, strict=True) if counts[number] > 1]
-        right = 0
-        for case in asked:
-            try:
-                found = Diagnoser(c for c in self._cases if c is not case).classify(case.measured)
-            except MedmetaError:
+        """Recognise each kept case from the others of its kind of scan."""
+        ct = np.array([c.measured.modality is Modality.CT for c in self._cases])
+        right = asked = 0
+        for i, number in enumerate(self._numbers):
+            rows = ct == ct[i]
+            rows[i] = False
+            counts = np.bincount(self._numbers[rows], minlength=len(self.findings))
+            if not counts[number] or np.count_nonzero(counts) < 2:
                 continue
-            right += found.likely[0].finding.casefold() == case.finding.casefold()
-        return SelfCheck(right, len(asked))
+            asked += 1
+            columns = self._columns(rows) & np.isfinite(self._values[i])
+            if columns.any():
+                scores = self._fitted(rows, columns).log_likelihoods(self._values[i, columns]).sum(axis=1)
+                right += bool(np.flatnonzero(counts)[int(np.argmax(scores))] == number)
+        return SelfCheck(right, asked)
 
-    def _model(self, case: MeasuredCase) -> tuple[_Model, Array]:
+    def _model(self, case: MeasuredCase) -> tuple[Prototypes, Array]:
         """Return the model of the measurements that ``case`` and every finding have, and their values in it."""
-        known = np.isfinite(self._values)
-        everywhere = np.all([known[self._numbers == i].any(axis=0) for i in range(len(self.findings))], axis=0)
-        columns = [i for i, f in enumerate(self._features) if everywhere[i] and f in case.values]
-        if not columns:
+        rows = np.ones(len(self._cases), dtype=bool)
+        columns = self._columns(rows) & np.array([f in case.values for f in self._features])
+        if not columns.any():
             raise InputError(
                 "The case and the kept ones have no measurement in common",
                 expected=_expected(self._cases),
                 next_step="Give structures and phases the names that the kept cases have",
             )
-        features = tuple(self._features[i] for i in columns)
-        x = np.array([case.values[f] for f in features])
-        return _Model.fitted(features, self._values[:, columns], self._numbers, len(self.findings)), x
+        model = self._fitted(rows, columns)
+        return model, np.array([case.values[f] for f in model.features])
 
-    def _nearest(self, model: _Model, x: Array) -> tuple[Near, ...]:
+    def _columns(self, rows: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+        """Return (p,) bool: what was measured in at least one of ``rows`` of every finding."""
+        known = np.isfinite(self._values)
+        findings = np.unique(self._numbers[rows])
+        shared = [known[rows & (self._numbers == i)].any(axis=0) for i in findings]
+        return np.asarray(np.all(shared, axis=0))
+
+    def _fitted(self, rows: npt.NDArray[np.bool_], columns: npt.NDArray[np.bool_]) -> Prototypes:
+        features = tuple(self._features[i] for i in np.flatnonzero(columns))
+        # Findings without a case among the rows drop out.
+        _, numbers = np.unique(self._numbers[rows], return_inverse=True)
+        return Prototypes.fitted(features, self._values[rows][:, columns], numbers)
+
+    def _nearest(self, model: Prototypes, x: Array) -> tuple[Near, ...]:
         gaps = (model.values - x) ** 2 / (2 * model.spread2)
         shared = np.isfinite(gaps).any(axis=1)
         distance = np.full(len(gaps), np.inf)
@@ -264,7 +253,7 @@ class Diagnoser:
         order = [int(i) for i in np.argsort(distance, kind="stable")[:MOST_NEAR] if np.isfinite(distance[i])]
         return tuple(Near(self._cases[i].id, self.findings[model.findings[i]], float(distance[i])) for i in order)
 
-    def _clues(self, model: _Model, x: Array, scores: Array, order: npt.NDArray[np.int64]) -> Iterator[Clue]:
+    def _clues(self, model: Prototypes, x: Array, scores: Array, order: npt.NDArray[np.int64]) -> Iterator[Clue]:
         """Yield every measurement, that of most weight for the first finding of ``order`` first."""
         best, second = int(order[0]), int(order[1])
         weights = scores[best] - np.delete(scores, best, axis=0).mean(axis=0)
@@ -284,98 +273,14 @@ class Diagnoser:
             )
 
 
+def percent(probability: float) -> str:
+    """Return a probability as it is shown; nothing is ever certain."""
+    return ">99 %" if probability > 0.99 else "<1 %" if probability < 0.01 else f"{probability:.0%}".replace("%", " %")
+
+
 def diagnose(case: MeasuredCase, cases: Iterable[KnownCase]) -> Diagnosis:
     """Compare ``case`` with known ones; see `Diagnoser`."""
     return Diagnoser(cases).classify(case)
-
-
-@dataclass(frozen=True, eq=False)
-class _Model:
-    """The fitted prototypes: p measurements of n cases of C findings.
-
-    Parameters
-    ----------
-    values, findings
-        (n, p) with NaN where missing; (n,) numbers.
-    prototypes, scale2
-        (C, p): where a new case of each finding is expected, and its variance there.
-    spread2
-        (p,): variance within a finding.
-    freedom
-        Degrees of freedom.
-    """
-
-    features: tuple[Feature, ...]
-    values: Array
-    findings: npt.NDArray[np.int64]
-    prototypes: Array
-    scale2: Array
-    spread2: Array
-    freedom: float
-
-    @classmethod
-    def fitted(cls, features: tuple[Feature, ...], values: Array, findings: npt.NDArray[np.int64], c: int) -> _Model:
-        assumed2 = np.array([_assumed(f) ** 2 for f in features])
-        known = np.isfinite(values)
-        filled = np.where(known, values, 0.0)
-        member = (findings[None] == np.arange(c)[:, None]).astype(np.float64)
-        counts = member @ known
-        means = (member @ filled) / counts
-        residuals = np.where(known, values - means[findings], 0.0)
-        free = np.maximum(counts.sum(axis=0) - c, 0)
-        spread2 = (WITHIN_TRUST * assumed2 + (residuals**2).sum(axis=0)) / (WITHIN_TRUST + free)
-        noise = spread2 / counts
-        gap2 = np.maximum(means.var(axis=0, ddof=1) - noise.mean(axis=0), 0.0)
-        between2 = (BETWEEN_TRUST * assumed2 + (c - 1) * gap2) / (BETWEEN_TRUST + c - 1)
-        share = between2 / (between2 + noise)
-        centre = means.mean(axis=0)
-        freedom = WITHIN_TRUST + len(findings) - c
-        prototypes = centre + share * (means - centre)
-        return cls(features, values, findings, prototypes, spread2 + share * noise, spread2, freedom)
-
-    @property
-    def pairs(self) -> int:
-        """How many measurements there are that do not repeat each other: structures times phases."""
-        return len({(f.structure, f.phase) for f in self.features})
-
-    @property
-    def temperature(self) -> float:
-        """How much of a whole measurement each counts."""
-        return self.pairs / len(self.features)
-
-    def log_likelihoods(self, x: Array) -> Array:
-        """Return (C, p): how likely each measurement is in each finding."""
-        z2 = (x - self.prototypes) ** 2 / self.scale2
-        return np.asarray(-0.5 * np.log(self.scale2) - (self.freedom + 1) / 2 * np.log1p(z2 / self.freedom))
-
-    def distances(self, x: Array) -> Array:
-        """Return (C,): the mean squared distance to each finding, about 1 for a case of its own."""
-        return np.asarray(((x - self.prototypes) ** 2 / self.scale2).mean(axis=1))
-
-    def limit(self) -> float:
-        """Return the distance that the share `USUAL` of cases of known findings stays below."""
-        own = self._left_out()
-        # A library of odd cases is farther from itself than assumed: the limit grows with it.
-        usual = (WITHIN_TRUST + float(own.sum())) / (WITHIN_TRUST + len(own))
-        return usual * float(stats.chi2.ppf(USUAL, self.pairs)) / self.pairs
-
-    def _left_out(self) -> Array:
-        """Return the mean squared distance of each case to the mean of the others of its finding."""
-        found = []
-        for i, finding in enumerate(self.findings):
-            others = np.flatnonzero(self.findings == finding)
-            others = others[others != i]
-            both = np.isfinite(self.values[others]).any(axis=0) & np.isfinite(self.values[i]) if len(others) else None
-            if both is not None and both.any():
-                mean = np.nanmean(self.values[others][:, both], axis=0)
-                scale2 = self.spread2[both] * (1 + 1 / len(others))
-                found.append(float(((self.values[i, both] - mean) ** 2 / scale2).mean()))
-        return np.array(found)
-
-
-def _assumed(feature: Feature) -> float:
-    same_person = feature.is_ratio and feature.over == feature.structure
-    return PERSON_TO_PERSON[feature.quantity] * (SAME_PERSON if same_person else 1.0)
 
 
 def _findings(cases: Iterable[KnownCase]) -> tuple[str, ...]:
@@ -388,9 +293,11 @@ def _findings(cases: Iterable[KnownCase]) -> tuple[str, ...]:
 
 def _distinct(clues: Sequence[Clue], most: int) -> Iterator[Clue]:
     """Yield the first ``most`` clues that do not say of the same structures the same thing again."""
-    told: set[tuple[str, ...]] = set()
+    told: set[tuple[object, ...]] = set()
     for clue in clues:
-        key = (clue.feature.quantity, *sorted((clue.feature.structure, clue.feature.over)))
+        feature = clue.feature
+        kind = next((group for group in (SIZES, THICKNESSES) if feature.quantity in group), feature.quantity)
+        key = (kind, *sorted((feature.structure, feature.over)))
         if key not in told and len(told) < most:
             told.add(key)
             yield clue
