@@ -122,4 +122,4 @@ class PanelBody(QWidget):
         self.proposal_box.name_keys(key)
         self.scan_box.name_keys(key)
         self.table.key_prefix = key[Act.STRUCTURE][:-1]
-        self.paint_box.name_key(key[Act.CLICK_TOOL], complete=key[Act.MARK_COMPLETE])
+        self.paint_box.name_keys(key)

@@ -127,6 +127,7 @@ class PaintBox(QWidget):
     brush_wanted = Signal()
     background_wanted = Signal()
     click_tool_wanted = Signal(bool)
+    box_tool_wanted = Signal(bool)
     complete_wanted = Signal()
     forget_wanted = Signal()
     labels_wanted = Signal()
@@ -151,6 +152,10 @@ class PaintBox(QWidget):
         self._click.setCheckable(True)
         self._click.setToolTip("Click marks the chosen structure at that voxel, Alt+click marks background")
         self._click.clicked.connect(self.click_tool_wanted)
+        self._box = QPushButton("Box")
+        self._box.setCheckable(True)
+        self._box.setToolTip("Drag a box around the chosen structure on this slice: what is inside is proposed")
+        self._box.clicked.connect(self.box_tool_wanted)
         self._complete = button(
             "Slice is complete",
             "Make this slice an example as it is, also when nothing is on it",
@@ -175,23 +180,28 @@ class PaintBox(QWidget):
         """Show whether the click tool is in hand."""
         self._click.setChecked(on)
 
-    def name_key(self, key: str, *, complete: str) -> None:
-        """Show the keys of the click tool and of the complete slice."""
-        self._click.setText(f"Click tool ({key})")
-        self._complete.setToolTip(f"{self._complete.toolTip()} ({complete})")
+    def set_box_tool(self, on: bool) -> None:
+        """Show whether the box tool is in hand."""
+        self._box.setChecked(on)
+
+    def name_keys(self, keys: Mapping[Act, str]) -> None:
+        """Show the keys of the two tools, and name that of the complete slice."""
+        self._click.setText(f"Click tool ({keys[Act.CLICK_TOOL]})")
+        self._box.setText(f"Box ({keys[Act.BOX_TOOL]})")
+        self._complete.setToolTip(f"{self._complete.toolTip()} ({keys[Act.MARK_COMPLETE]})")
 
     def _lay_out(self) -> None:
         grid = QGridLayout(self)
         grid.setContentsMargins(0, 0, 0, 0)
-        rows: tuple[tuple[QWidget, QWidget, QWidget | None], ...] = (
-            (self._whole, self._sparse, None),
-            (self._brush, self._background, self._click),
-            (self._complete, self._forget, self._labels),
+        rows: tuple[tuple[QWidget, ...], ...] = (
+            (self._whole, self._sparse),
+            (self._brush, self._click, self._box),
+            (self._background, self._complete, self._forget),
         )
         for number, row in enumerate(rows):
             for column, widget in enumerate(row):
-                if widget is not None:
-                    grid.addWidget(widget, number, column)
+                grid.addWidget(widget, number, column)
+        grid.addWidget(self._labels, len(rows), 0, 1, 3)
 
     def _mode_clicked(self) -> None:
         self.mode_chosen.emit(PaintMode.SCRIBBLE if self._sparse.isChecked() else PaintMode.COMPLETE)
@@ -399,6 +409,11 @@ class Footer(QWidget):
         """Show ``text``."""
         self._message.setText(text)
         self._message.setStyleSheet("color: #e2703a;" if is_error else "")
+
+    def take_back(self, text: str) -> None:
+        """Show ``text`` no longer, where it is still the last message."""
+        if self.message() == text:
+            self.set_message("")
 
     def set_session(self, text: str) -> None:
         """Show where the session is kept."""

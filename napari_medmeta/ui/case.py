@@ -11,6 +11,7 @@ from napari.layers import Image, Labels
 
 from napari_medmeta.core import BACKGROUND, UNLABELLED, Box, MedmetaError, SliceRef, Triple
 from napari_medmeta.session import Change, Session, Topic
+from napari_medmeta.session.boxes import DrawnBox
 from napari_medmeta.ui.controller import Controller
 from napari_medmeta.ui.keys import Act
 from napari_medmeta.ui.label_names import names_of_layer
@@ -55,6 +56,7 @@ class Case:
         self._wire()
         self.controller.look_at(self.layers.current())
         self._choose_active()
+        self._show_boxes()
 
     def acts(self) -> dict[Act, Callable[[], Any]]:
         """Return what each key does to this scan."""
@@ -70,6 +72,7 @@ class Case:
             Act.PREVIOUS_SLICE: do.previous_slice,
             Act.MARK_COMPLETE: do.mark_complete,
             Act.CLICK_TOOL: lambda: show.set_click_tool(not show.click_tool),
+            Act.BOX_TOOL: lambda: self.set_box_tool(not show.boxes.in_hand),
             Act.UNCERTAINTY: lambda: show.show_uncertainty(show.uncertainty is None),
             Act.OVERLAY: show.toggle_overlay,
             Act.TURN: lambda: show.turn(1),
@@ -82,6 +85,15 @@ class Case:
         """Take the brush that says "background" (scribbles only)."""
         self.layers.take_brush()
         self.layers.choose(UNLABELLED)
+
+    def set_box_tool(self, on: bool) -> None:
+        """Let the next drag draw a box around the active structure, or put the tool away."""
+        structure = self.controller.active_structure() if on else None
+        if on and structure is None:
+            self.controller.told.emit("Add a structure to the table first, such as Liver: the box is drawn around it.")
+            self.layers.boxes.in_hand_changed.emit(False)
+        else:
+            self.layers.set_box_tool(structure)
 
     def paint_active(self) -> None:
         """Take the brush of the active structure."""
@@ -107,6 +119,7 @@ class Case:
         layers = self.layers
         layers.painted.connect(self._painted)
         layers.click.clicked.connect(self._clicked)
+        layers.boxes.drawn.connect(self._drawn)
         layers.looked_at.connect(self._looked_at)
         layers.structure_picked.connect(self._picked)
         layers.put_back.connect(self._put_back)
@@ -123,6 +136,9 @@ class Case:
 
     def _clicked(self, voxel: Triple, background: bool) -> None:
         self.controller.click(voxel, background=background)
+
+    def _drawn(self, ref: SliceRef, boxes: tuple[DrawnBox, ...]) -> None:
+        self.controller.draw_boxes(ref, boxes)
 
     def _looked_at(self, ref: SliceRef) -> None:
         self.controller.look_at(ref)
@@ -141,10 +157,15 @@ class Case:
         elif Topic.PROPOSAL in change.what:
             self.layers.update_proposal(box)
         self.layers.tell()
+        if change.what & {Topic.EXAMPLES, Topic.STRUCTURES}:
+            self._show_boxes()
         if Topic.STRUCTURES in change.what:
             self.layers.recolour()
         if change.what & {Topic.STRUCTURES, Topic.SETTINGS}:
             self._choose_active()
+
+    def _show_boxes(self) -> None:
+        self.layers.boxes.show(self.controller.boxes(), self.controller.structures)
 
     def _choose_active(self) -> None:
         active = self.controller.session.active

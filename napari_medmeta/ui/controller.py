@@ -58,6 +58,7 @@ __all__ = ["Controller", "Work"]
 DEFAULT_CONFIDENCE = 0.9
 NO_NAMES: Mapping[int, str] = MappingProxyType({})
 
+
 @dataclass(frozen=True, slots=True)
 class Work:
     """What the engine is doing: ``fraction`` in [0, 1], None when it is at rest."""

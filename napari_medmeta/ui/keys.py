@@ -46,6 +46,7 @@ class Act(StrEnum):
     EXPLAIN = "explain"
     MARK_COMPLETE = "mark_complete"
     CLICK_TOOL = "click_tool"
+    BOX_TOOL = "box_tool"
     UNCERTAINTY = "uncertainty"
     OVERLAY = "overlay"
     TURN = "turn"
@@ -83,6 +84,12 @@ KEYS: tuple[Key, ...] = (
     Key(Act.EXPLAIN, "Shift+E", "Explain what caused the voxel under the cursor", "E is napari's eraser"),
     Key(Act.MARK_COMPLETE, "Shift+M", "Mark this slice as a complete example, also when it is empty"),
     Key(Act.CLICK_TOOL, "K", "Click tool on or off: click marks the structure, Alt+click background"),
+    Key(
+        Act.BOX_TOOL,
+        "Shift+B",
+        "Box tool: drag a box around the chosen structure on this slice",
+        "B is kept for napari",
+    ),
     Key(Act.UNCERTAINTY, "U", "Show or hide what is uncertain"),
     Key(Act.OVERLAY, "H", "Hide or show everything that lies on the scan", "X swaps napari's labels"),
     Key(Act.TURN, "T", "Turn to the next plane: axial, coronal, sagittal"),

@@ -21,9 +21,11 @@ from napari_medmeta.core import (
     LabelArray,
     MaskArray,
     SliceRef,
+    Structure,
     Triple,
     label_slice,
 )
+from napari_medmeta.ui.box_tool import BoxTool
 from napari_medmeta.ui.click_tool import ClickTool
 from napari_medmeta.ui.orientation import Compass
 from napari_medmeta.ui.overlay import Chores, LazyArray
@@ -97,6 +99,7 @@ class CaseLayers:
         self._as_contour = True
         self._outline = 2 if sorted(self._shape)[1] > FINE_PIXELS else 1
         self._region = RegionMark(viewer, self._place)
+        self.boxes = BoxTool(viewer, self._place, shape=self._shape, defer=defer)
         self._compass = Compass(viewer, scan.grid.working)
         self._colours: tuple[tuple[int, str], ...] | None = None
         self._overlay_shown = True
@@ -232,12 +235,23 @@ class CaseLayers:
             return
         self.click.in_hand = on
         if on:
+            self.boxes.put_away()
             self._viewer.layers.selection.active = self.segmentation
             self.segmentation.mode = "pan_zoom"
         self.click_tool_changed.emit(on)
 
+    def set_box_tool(self, structure: Structure | None) -> None:
+        """Let the next drag draw a box around ``structure``; None: put the tool away."""
+        if structure is None:
+            self.boxes.put_away()
+            return
+        self.set_click_tool(False)
+        self.segmentation.mode = "pan_zoom"
+        self.boxes.take(structure, back=self.segmentation)
+
     def take_brush(self) -> None:
         """Select the segmentation with napari's brush in hand."""
+        self.boxes.put_away()
         self._viewer.layers.selection.active = self.segmentation
         self.segmentation.mode = "paint"
 
@@ -255,6 +269,7 @@ class CaseLayers:
         self._disconnect()
         self._compass.clear()
         self._region.clear()
+        self.boxes.clear()
         ours = [self.proposal, self.uncertainty, None if keep_segmentation else self.segmentation]
         for layer in ours:
             if layer is not None and layer in self._viewer.layers:

@@ -37,6 +37,7 @@ from napari_medmeta.ui.saving import SaveEnd, SaveJob, Saver
 from napari_medmeta.ui.scan import scan_of_layer
 from napari_medmeta.ui.score import ScoreLine
 from napari_medmeta.ui.windowing import Window, windows_for
+from napari_medmeta.ui.wiring import wire_painting, wire_proposal, wire_table
 from napari_medmeta.ui.worker import Engine, EngineWorker
 
 __all__ = ["MedmetaPanel"]
@@ -200,9 +201,9 @@ class MedmetaPanel(DockedWidget):
         self.body.scan_box.window_chosen.connect(self._choose_window)
         self.body.scan_box.plane_chosen.connect(self._with(self._choose_plane))
         self.body.strip.slice_chosen.connect(self._go_to)
-        self._wire_table()
-        self._wire_painting()
-        self._wire_proposal()
+        wire_table(self.body.table, self._with, add=self._add_structure)
+        wire_painting(self.body.paint_box, self._with, set_mode=self._set_mode, use_labels=self._use_labels)
+        wire_proposal(self.body.proposal_box, self._with, set_confidence=self._set_confidence)
         self.body.work_line.cancel_wanted.connect(self._with(lambda c: c.controller.cancel()))
         self.saver.ended.connect(self._saved)
         self.saver.running_changed.connect(self.body.save_box.set_saving)
@@ -211,40 +212,6 @@ class MedmetaPanel(DockedWidget):
         self.body.save_box.restart_wanted.connect(self._with(self._restart))
         self.body.save_box.applications_wanted.connect(self.show_applications)
         self.body.save_box.help_wanted.connect(self.show_help)
-
-    def _wire_table(self) -> None:
-        table = self.body.table
-        table.added.connect(self._with(self._add_structure))
-        table.chosen.connect(self._with(lambda c, s: c.controller.choose(s)))
-        table.renamed.connect(self._with(lambda c, s, name: c.controller.rename_structure(s, name)))
-        table.recoloured.connect(self._with(lambda c, s, colour: c.controller.recolour_structure(s, colour)))
-        table.locked.connect(self._with(lambda c, s, on: c.controller.lock_structure(s, on)))
-        table.removed.connect(self._with(lambda c, s: c.controller.remove_structure(s)))
-
-    def _wire_painting(self) -> None:
-        box = self.body.paint_box
-        box.mode_chosen.connect(self._with(lambda c, mode: self._set_mode(c, mode)))
-        box.brush_wanted.connect(self._with(lambda c: c.paint_active()))
-        box.background_wanted.connect(self._with(lambda c: c.paint_background()))
-        box.click_tool_wanted.connect(self._with(lambda c, on: c.layers.set_click_tool(on)))
-        box.complete_wanted.connect(self._with(lambda c: c.controller.mark_complete()))
-        box.forget_wanted.connect(self._with(lambda c: c.controller.remove_example()))
-        box.labels_wanted.connect(self._with(self._use_labels))
-
-    def _wire_proposal(self) -> None:
-        box = self.body.proposal_box
-        box.propose_wanted.connect(self._with(lambda c: c.controller.propose()))
-        box.automatic_changed.connect(self._with(lambda c, on: c.controller.set_auto_propose(on)))
-        box.accept_wanted.connect(self._with(lambda c: c.controller.accept_slice()))
-        box.reject_wanted.connect(self._with(lambda c: c.controller.reject_slice()))
-        box.accept_confident_wanted.connect(self._with(lambda c: c.controller.accept_confident()))
-        box.confidence_changed.connect(self._with(self._set_confidence))
-        box.contour_changed.connect(self._with(lambda c, on: c.layers.show_as_contour(on)))
-        box.uncertainty_changed.connect(self._with(lambda c, on: c.layers.show_uncertainty(on)))
-        box.next_wanted.connect(self._with(lambda c: c.controller.next_slice()))
-        box.previous_wanted.connect(self._with(lambda c: c.controller.previous_slice()))
-        box.undo_wanted.connect(self._with(lambda c: c.controller.undo()))
-        box.redo_wanted.connect(self._with(lambda c: c.controller.redo()))
 
     def _with(self, call: Callable[..., Any]) -> Callable[..., None]:
         """Return a slot that calls ``call`` with the open scan first, and says so when there is none."""
@@ -267,11 +234,13 @@ class MedmetaPanel(DockedWidget):
         controller.changed.connect(self._changed)
         controller.looked.connect(self._looked)
         controller.told.connect(self._tell)
+        controller.withdrawn.connect(self.body.footer.take_back)
         controller.failed.connect(self._show_error)
         controller.worked.connect(self._worked)
         controller.session.storage_failed.connect(self._storage_failed)
         layers.scan_removed.connect(self._scan_removed)
         layers.click_tool_changed.connect(self.body.paint_box.set_click_tool)
+        layers.boxes.in_hand_changed.connect(self.body.paint_box.set_box_tool)
         self._windows = windows_for(np.asarray(case.image.data), controller.scan.modality)
         self.body.scan_box.set_windows(self._windows)
         self._bind(case)

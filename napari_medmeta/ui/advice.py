@@ -1,0 +1,86 @@
+"""What the panel says about a slice and what to do next, in words. No widgets, and nothing is changed here."""
+
+from __future__ import annotations
+
+from napari_medmeta.core import Box, SliceRef
+from napari_medmeta.session import Session, SliceState
+from napari_medmeta.ui.expectations import Expectations
+from napari_medmeta.ui.slice_strip import STATE_WORDS
+
+__all__ = ["PROPOSED_STATES", "Advice"]
+
+PROPOSED_STATES = (SliceState.PROPOSED, SliceState.TO_REVIEW)
+
+
+class Advice:
+    """Sentences about one session.
+
+    Parameters
+    ----------
+    session, expectations
+        What was said, and how good the proposals are expected to be.
+    """
+
+    def __init__(self, session: Session, expectations: Expectations) -> None:
+        self._session, self._expectations = session, expectations
+        self._reason: tuple[SliceRef, str] | None = None
+
+    def lead(self, ref: SliceRef, reason: str) -> None:
+        """Remember why the slice ``ref`` was suggested, until another one is looked at."""
+        self._reason = (ref, reason)
+
+    def forget_reason(self, *, unless: SliceRef) -> str:
+        """Forget the reason, unless it is that of a slice; return the forgotten sentence, or nothing."""
+        if self._reason is None or self._reason[0] == unless:
+            return ""
+        sentence = f"{self._reason[1]}."
+        self._reason = None
+        return sentence
+
+    def note_change(self) -> None:
+        """Forget the reason once its slice is decided."""
+        if self._reason is not None and not self.is_proposed(self._reason[0]):
+            self._reason = None
+
+    def is_proposed(self, ref: SliceRef) -> bool:
+        """Whether a proposal is open on ``ref``, beside its strokes, clicks or boxes or without any."""
+        state = self._session.slice_state(ref)
+        if state is SliceState.SCRIBBLED:
+            return bool(self._session.proposed_labels(Box.of_slice(ref, self._session.geometry.shape)).any())
+        return state in PROPOSED_STATES
+
+    def can_propose(self) -> bool:
+        """Whether there is anything to learn from."""
+        return bool(self._session.support().painted_structures())
+
+    def words(self, ref: SliceRef, *, is_hint: bool) -> str:
+        """Say what is known about the slice ``ref``."""
+        state = self._session.slice_state(ref)
+        if state not in PROPOSED_STATES:
+            return STATE_WORDS[state]
+        lines = [STATE_WORDS[state], self._expectations.in_words(ref), "only a hint" if is_hint else ""]
+        return "\n".join(line for line in lines if line)
+
+    def hint(self, focus: SliceRef, *, proposing: bool, is_hint: bool) -> str:
+        """Say in one line what is missing, or what to do next, on the slice ``focus``."""
+        proposed = self.is_proposed(focus)
+        if not self.can_propose() and proposed:
+            return "This slice is proposed from the library: accept it (A) if it fits, or correct it by painting."
+        if self._missing():
+            return self._session.hint()
+        if self._reason is not None and self._reason[0] == focus:
+            return f"{self._reason[1]}. Accept the slice (A), or correct it by painting."
+        if proposing:
+            return "Proposing the rest. You can look at it as it comes, and go on painting."
+        if proposed and self._session.slice_state(focus) is SliceState.SCRIBBLED:
+            return "Accept the proposal (A) to make this slice a full example, or say more about it first."
+        states = self._session.axis_overview(focus.axis)
+        if not proposed and any(state in PROPOSED_STATES for state in states):
+            return "Go to a yellow or orange slice of the strip to look at its proposal, or to the next best one (N)."
+        if proposed and is_hint:
+            return "Here the proposal is too unsure to be outlined: paint the slice, or accept it (A) if it fits."
+        return self._session.hint()
+
+    def _missing(self) -> bool:
+        painted = self._session.support().painted_structures()
+        return any(s.id not in painted and not s.locked for s in self._session.structures)

@@ -1,0 +1,52 @@
+"""Which button of the panel calls which verb of the open scan."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+from napari_medmeta.ui.boxes import PaintBox, ProposalBox
+from napari_medmeta.ui.structure_table import StructureTable
+
+__all__ = ["Slot", "wire_painting", "wire_proposal", "wire_table"]
+
+Slot: TypeAlias = Callable[[Callable[..., Any]], Callable[..., None]]
+"""Turns a call whose first argument is the open scan into a slot that says so when none is open."""
+
+
+def wire_table(table: StructureTable, slot: Slot, *, add: Callable[..., Any]) -> None:
+    """Let the structure table change structures."""
+    table.added.connect(slot(add))
+    table.chosen.connect(slot(lambda c, s: c.controller.choose(s)))
+    table.renamed.connect(slot(lambda c, s, name: c.controller.rename_structure(s, name)))
+    table.recoloured.connect(slot(lambda c, s, colour: c.controller.recolour_structure(s, colour)))
+    table.locked.connect(slot(lambda c, s, on: c.controller.lock_structure(s, on)))
+    table.removed.connect(slot(lambda c, s: c.controller.remove_structure(s)))
+
+
+def wire_painting(box: PaintBox, slot: Slot, *, set_mode: Callable[..., Any], use_labels: Callable[..., Any]) -> None:
+    """Let the box of painting tools hand them out."""
+    box.mode_chosen.connect(slot(set_mode))
+    box.brush_wanted.connect(slot(lambda c: c.paint_active()))
+    box.background_wanted.connect(slot(lambda c: c.paint_background()))
+    box.click_tool_wanted.connect(slot(lambda c, on: c.layers.set_click_tool(on)))
+    box.box_tool_wanted.connect(slot(lambda c, on: c.set_box_tool(on)))
+    box.complete_wanted.connect(slot(lambda c: c.controller.mark_complete()))
+    box.forget_wanted.connect(slot(lambda c: c.controller.remove_example()))
+    box.labels_wanted.connect(slot(use_labels))
+
+
+def wire_proposal(box: ProposalBox, slot: Slot, *, set_confidence: Callable[..., Any]) -> None:
+    """Let the box of the proposal ask for one, show it, and decide on it."""
+    box.propose_wanted.connect(slot(lambda c: c.controller.propose()))
+    box.automatic_changed.connect(slot(lambda c, on: c.controller.set_auto_propose(on)))
+    box.accept_wanted.connect(slot(lambda c: c.controller.accept_slice()))
+    box.reject_wanted.connect(slot(lambda c: c.controller.reject_slice()))
+    box.accept_confident_wanted.connect(slot(lambda c: c.controller.accept_confident()))
+    box.confidence_changed.connect(slot(set_confidence))
+    box.contour_changed.connect(slot(lambda c, on: c.layers.show_as_contour(on)))
+    box.uncertainty_changed.connect(slot(lambda c, on: c.layers.show_uncertainty(on)))
+    box.next_wanted.connect(slot(lambda c: c.controller.next_slice()))
+    box.previous_wanted.connect(slot(lambda c: c.controller.previous_slice()))
+    box.undo_wanted.connect(slot(lambda c: c.controller.undo()))
+    box.redo_wanted.connect(slot(lambda c: c.controller.redo()))
