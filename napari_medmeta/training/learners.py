@@ -296,8 +296,6 @@ class _Run:
 
     def _one_step(self, batch: Sequence[Posed]) -> float:
         self._model.train()
-        if self._plain.frozen:
-            self._plain.encoder.eval()
         set_rate(self._optimizer, self._config.rate, step=self._step, done=self._done())
         own_step = [m for m in self._plain.learners.values() if hasattr(m, "meta_step")]
         if own_step:
@@ -332,7 +330,7 @@ class _Run:
     def _keep(self, loss: float, checks: Sequence[Posed]) -> None:
         if self._fabric.is_global_zero:
             row = {"step": float(self._step), "minutes": round(self._seconds / 60, 2), "loss": round(loss, 4)}
-            scores = validated(self._plain.eval(), checks)
+            scores = validated(self._plain, checks)
             append_row(self._out / "log.csv", row | {name: round(value, 4) for name, value in scores.items()})
         state = {
             "model": self._model,
@@ -346,6 +344,9 @@ class _Run:
 
 def validated(model: _Model, checks: Sequence[Posed]) -> dict[str, float]:
     """Return the mean Dice over validation tasks of the interpolated shape and of each learner."""
+    # The encoder stays in training mode: a task's own slices normalise it.
+    model.train()
+    model.learners.eval()
     found: dict[str, list[float]] = {"shape": [], **{name: [] for name in model.learners}}
     for posed in checks:
         depths = list(posed.depths)

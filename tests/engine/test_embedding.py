@@ -97,3 +97,22 @@ def test_a_learner_reads_the_embedding_of_support_and_open_voxels() -> None:
     mask, embedded, places = scene.learnt_queries([0, 1])
     assert len(embedded) == len(places) == int(mask.sum())
     assert int((embedded > 0).sum()) == 2 * 12
+
+
+def test_stronger_contrast_is_met_halfway(encoder: Encoder) -> None:
+    image = torch.rand(6, 32, 32)
+    plain = embed_volume(encoder, image, (3.0, 1.0, 1.0)).maps.float()
+    other = embed_volume(encoder, 1.5 * image, (3.0, 1.0, 1.0)).maps.float()
+    blind = Encoder()
+    blind.load_state_dict(encoder.state_dict())
+    blind.eval()
+    with torch.no_grad():
+        unmet = encode_slices(blind, 1.5 * image, (3.0, 1.0, 1.0), range(6))
+    assert float((other - plain).abs().mean()) < 0.5 * float((unmet - plain).abs().mean())
+
+
+def test_what_was_embedded_before_does_not_matter(encoder: Encoder) -> None:
+    image = torch.rand(4, 16, 16)
+    first = embed_volume(encoder, image, (3.0, 1.0, 1.0)).maps
+    embed_volume(encoder, 9 * torch.rand(4, 16, 16), (3.0, 1.0, 1.0))
+    assert torch.equal(embed_volume(encoder, image, (3.0, 1.0, 1.0)).maps, first)

@@ -95,11 +95,11 @@ def test_training_changes_the_encoder_and_logs_every_learner(source: Synthetic, 
 def test_a_frozen_encoder_stays_to_the_bit(source: Synthetic, tmp_path: Path) -> None:
     torch.manual_seed(0)
     encoder = Encoder().requires_grad_(False)
-    before = {name: tensor.clone() for name, tensor in encoder.state_dict().items()}
+    before = {name: tensor.detach().clone() for name, tensor in encoder.named_parameters()}
     learner = LearntMatching()
     start = learner.log_scale.detach().clone()
     train_learners(source, tmp_path, SHORT, encoder=encoder, learners={"matching": learner})
-    assert all(torch.equal(tensor, before[name]) for name, tensor in encoder.state_dict().items())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in encoder.named_parameters())
     assert not torch.equal(learner.log_scale.detach(), start)
 
 
