@@ -73,10 +73,28 @@ def _matching() -> dict[str, nn.Module]:
     return {"matching": LearntMatching()}
 
 
+def _siamese() -> dict[str, nn.Module]:
+    from napari_medmeta.engine.learners.siamese import CorrespondenceLearner, SiameseLearner
+
+    return {"siamese": SiameseLearner(), "correspondence": CorrespondenceLearner()}
+
+
+def _memory_augmented() -> dict[str, nn.Module]:
+    from napari_medmeta.engine.learners.memory_augmented import MemoryAugmentedLearner
+
+    return {"memory": MemoryAugmentedLearner()}
+
+
 FAMILIES: Mapping[str, Family] = MappingProxyType(
     {
         "prototypical": Family(_prototypical, "nearness to class prototypes (Snell et al., 2017)"),
         "matching": Family(_matching, "attention over the painted voxels (Vinyals et al., 2016)"),
+        "siamese": Family(
+            _siamese, "same-or-not by a shared network, and labels carried along (Koch et al., 2015)", dense=True
+        ),
+        "memory_augmented": Family(
+            _memory_augmented, "reads from a memory of what was painted (Santoro et al., 2016)", dense=True
+        ),
     }
 )
 
