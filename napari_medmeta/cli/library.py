@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from napari_medmeta.cli.source import library_file
+
 if TYPE_CHECKING:
     from napari_medmeta.cli.options import Subparsers
     from napari_medmeta.core.library import LibraryEntry
@@ -44,7 +46,7 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do what was asked."""
-    library = _library(args.file)
+    library = library_file(args.file)
     match args.action:
         case "list":
             print("\n".join(_line(e) for e in library.entries()) or "The library is empty.")
@@ -61,18 +63,6 @@ def run(args: argparse.Namespace) -> int:
         case "import":
             print(f"new entries: {library.import_from(args.input)}")
     return 0
-
-
-def _library(path: Path | None) -> Library:
-    from napari_medmeta.session.library import LIBRARY_SUFFIX, Library
-
-    if path is not None:
-        return Library(path)
-    # The folder that the panel uses; only Qt's core, which needs no display.
-    from qtpy.QtCore import QStandardPaths
-
-    base = QStandardPaths.writableLocation(QStandardPaths.StandardLocation.GenericDataLocation)
-    return Library(Path(base or Path.home()) / "napari-medmeta" / f"library{LIBRARY_SUFFIX}")
 
 
 def _named(library: Library, prefix: str) -> LibraryEntry:

@@ -1,4 +1,4 @@
-"""``napari-medmeta segment``: a few painted slices in, the whole volume out, without a window."""
+"""``napari-medmeta segment``: a few painted slices, or the library, in; the whole volume out, without a window."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_medmeta.cli.options import add_device, integers, require_writable, write_json
+from napari_medmeta.cli.options import add_device, integers, names, progress_bar, require_writable, write_json
+from napari_medmeta.cli.source import require_source, source_of
 from napari_medmeta.core.types import MAX_STRUCTURES, UNLABELLED
 
 if TYPE_CHECKING:
     from napari_medmeta.cli.options import Subparsers
-    from napari_medmeta.core import LabelArray, Progress, Proposal, Support, Volume
+    from napari_medmeta.cli.source import Source
+    from napari_medmeta.core import LabelArray, Progress, Proposal, Volume
     from napari_medmeta.engine import Segmenter
     from napari_medmeta.io import ScanSource
 
@@ -31,17 +33,30 @@ def add_parser(subparsers: Subparsers) -> None:
     """Add the subcommand."""
     parser = subparsers.add_parser(
         "segment",
-        help="propose the whole volume from a few painted slices",
-        description="Propose the whole volume from a few painted slices. Axes and slices are counted from 0 in the "
-        "order (z, y, x) of the file.",
+        help="propose the whole volume from a few painted slices, or from the library",
+        description="Propose the whole volume from a few painted slices, or from what the library keeps of earlier "
+        "patients. Axes and slices are counted from 0 in the order (z, y, x) of the file.",
     )
     parser.add_argument("image", type=Path, metavar="IMAGE", help="the scan: an image file or a DICOM folder")
-    parser.add_argument(
+    learnt = parser.add_mutually_exclusive_group(required=True)
+    learnt.add_argument(
         "--examples",
         type=Path,
-        required=True,
         metavar="LABELS",
         help="painted slices on the scan's grid, 0 for background; every slice that holds a label counts as complete",
+    )
+    learnt.add_argument(
+        "--from-library", action="store_true", help="propose what was kept of earlier patients, without any painting"
+    )
+    parser.add_argument(
+        "--library", type=Path, metavar="FILE", help="with --from-library: another library file than your own"
+    )
+    parser.add_argument(
+        "--structures",
+        type=names,
+        default=(),
+        metavar="liver,spleen",
+        help="with --from-library: which structures, numbered in this order (default: all that it keeps on such scans)",
     )
     parser.add_argument(
         "--output",
@@ -88,19 +103,20 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Segment ``args.image``; nothing is written unless the proposal is complete."""
+    require_source(args)
     _require_outputs(args)
     seconds: dict[str, float] = {}
     with _stage(seconds, "read"):
-        volume, support, names = _read(args)
-    with _progress(quiet=args.quiet) as progress:
-        segmenter, proposal = _propose(volume, support, args.device, seconds, progress)
+        volume, source = _read(args)
+    with progress_bar("", quiet=args.quiet) as progress:
+        segmenter, proposal = _propose(volume, source, args.device, seconds, progress)
     with _stage(seconds, "write"):
-        _write(args, _with_examples(proposal, support), volume, names)
-    report = _report(segmenter, volume, support, proposal, seconds)
+        _write(args, source.labels(proposal, volume), volume, source.names)
+    report = _report(segmenter, volume, source, proposal, seconds)
     if args.report is not None:
         write_json(args.report, report)
     if not args.quiet:
-        print("\n".join(_summary(args.output, report)))
+        print("\n".join(_summary(args, source, report)))
     return 0
 
 
@@ -139,47 +155,27 @@ def _label_value(text: str) -> int:
     return value
 
 
-def _read(args: argparse.Namespace) -> tuple[Volume, Support, Mapping[int, str]]:
-    """Return the scan, its examples, and the structures' names: given, else the file's, else their numbers."""
-    from napari_medmeta.core import guess_axis, support_from_labels
-    from napari_medmeta.io import read_named_labels, read_volume, require_savable
+def _read(args: argparse.Namespace) -> tuple[Volume, Source]:
+    """Return the scan, and what is known of its structures."""
+    from napari_medmeta.io import read_volume, require_savable
 
     volume = read_volume(args.image, series=args.series)
     require_savable(args.output, source=_source(args), geometry=volume.geometry)
-    examples = read_named_labels(args.examples, like=volume.geometry, source=args.image)
-    labels = examples.labels
-    guessed = args.axis == "auto"
-    axis = guess_axis(labels, volume.geometry, unlabelled=args.unlabelled) if guessed else int(args.axis)
-    support = support_from_labels(labels, axis=axis, slices=args.slices, unlabelled=args.unlabelled)
-    _require_contrast(support)
-    numbered = {s: f"structure {s}" for s in support.structures}
-    return volume, support, {s: {**numbered, **examples.names, **args.names}[s] for s in support.structures}
-
-
-def _require_contrast(support: Support) -> None:
-    """Refuse examples that show one structure and nothing that it is not."""
-    from napari_medmeta.core import MissingExamplesError
-
-    if not any(e.negative(s).any() for s in support.structures for e in support.examples):
-        raise MissingExamplesError(
-            "The examples show one structure only, and no voxel where it is not",
-            expected="background (0) or a second structure on at least one example slice",
-            next_step="Mark some background, or name a slice without the structure with --slices",
-        )
+    return volume, source_of(args, volume)
 
 
 def _propose(
-    volume: Volume, support: Support, device: str, seconds: dict[str, float], progress: Progress
+    volume: Volume, source: Source, device: str, seconds: dict[str, float], progress: Progress
 ) -> tuple[Segmenter, Proposal]:
     from napari_medmeta.engine import Segmenter
 
     segmenter = Segmenter(device=device)
-    _require_memory(segmenter.memory_estimate_bytes(support.shape))
+    _require_memory(segmenter.memory_estimate_bytes(volume.geometry.shape))
     with _stage(seconds, "features"):
         segmenter.set_volume(volume, progress=lambda f, stage: progress(FEATURES_SHARE * f, stage))
     with _stage(seconds, "proposal"):
         rest = 1 - FEATURES_SHARE
-        proposal = segmenter.segment(support, progress=lambda f, stage: progress(FEATURES_SHARE + rest * f, stage))
+        proposal = source.propose(segmenter, volume, lambda f, stage: progress(FEATURES_SHARE + rest * f, stage))
     return segmenter, proposal
 
 
@@ -221,14 +217,6 @@ def peak_memory_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def _with_examples(proposal: Proposal, support: Support) -> LabelArray:
-    """Return the proposal on the whole grid, with every painted voxel as it was painted."""
-    labels, known = support.labels_and_known()
-    out = proposal.volume(support.shape)
-    out[known] = labels[known]
-    return out
-
-
 def _write(args: argparse.Namespace, labels: LabelArray, volume: Volume, names: Mapping[int, str]) -> None:
     from napari_medmeta.core.measurements import MeasurementTable
     from napari_medmeta.io import save_labels, write_measurements
@@ -241,7 +229,7 @@ def _write(args: argparse.Namespace, labels: LabelArray, volume: Volume, names: 
 
 
 def _report(
-    segmenter: Segmenter, volume: Volume, support: Support, proposal: Proposal, seconds: Mapping[str, float]
+    segmenter: Segmenter, volume: Volume, source: Source, proposal: Proposal, seconds: Mapping[str, float]
 ) -> dict[str, object]:
     # The scan's name and path stay out: file names of scans often carry the patient's name.
     return {
@@ -250,9 +238,8 @@ def _report(
         "seconds_of_proposal": {stage: round(value, 3) for stage, value in proposal.seconds.items()},
         "peak_memory_mb": round(peak_memory_bytes() / MEGABYTE),
         "expected_dice": {str(s): round(value, 3) for s, value in sorted(proposal.expected_dice.items())},
-        "structures": list(support.structures),
-        "examples": [{"axis": e.ref.axis, "slice": e.ref.index, "complete": e.is_complete} for e in support.examples],
-        "shape": list(support.shape),
+        **source.about,
+        "shape": list(volume.geometry.shape),
         "spacing_mm": [round(s, 4) for s in volume.geometry.spacing_mm],
         "notes": list(volume.notes),
         "versions": _versions(),
@@ -268,10 +255,12 @@ def _versions() -> dict[str, str]:
     return {"napari-medmeta": __version__, "python": platform.python_version(), **others}
 
 
-def _summary(output: Path, report: Mapping[str, Any]) -> list[str]:
-    lines = [f"Wrote {output}"]
+def _summary(args: argparse.Namespace, source: Source, report: Mapping[str, Any]) -> list[str]:
+    lines = [f"Wrote {args.output}"]
+    where = "before anything was painted" if args.from_library else "on the slices that were not painted"
     for structure, value in report["expected_dice"].items():
-        lines.append(f"  structure {structure}: expected Dice {value:.2f} on the slices that were not painted")
+        name = f"{source.names[int(structure)]} ({structure})" if args.from_library else f"structure {structure}"
+        lines.append(f"  {name}: expected Dice {value:.2f} {where}")
     total = sum(report["seconds"].values())
     lines.append(f"  {total:.1f} s on {report['device']}, {report['peak_memory_mb']} MB of memory at most")
     return lines
@@ -284,20 +273,3 @@ def _stage(seconds: dict[str, float], name: str) -> Iterator[None]:
         yield
     finally:
         seconds[name] = time.perf_counter() - start
-
-
-@contextmanager
-def _progress(*, quiet: bool) -> Iterator[Progress]:
-    """Show a bar on the error stream while the block runs; nothing where that is not a terminal."""
-    from tqdm import tqdm
-
-    # None: tqdm stays silent by itself when the stream is no terminal.
-    with tqdm(
-        total=100, disable=True if quiet else None, leave=False, bar_format="{desc} {bar} {percentage:3.0f}%"
-    ) as bar:
-
-        def show(fraction: float, stage: str, /) -> None:
-            bar.set_description_str(stage, refresh=False)
-            bar.update(round(100 * fraction) - bar.n)
-
-        yield show

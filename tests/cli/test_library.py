@@ -73,7 +73,7 @@ def test_an_unknown_entry_is_told(file: Path, capsys: pytest.CaptureFixture[str]
 
 @pytest.mark.gui
 def test_the_commands_library_is_the_panels_own() -> None:
-    from napari_medmeta.cli.library import _library
+    from napari_medmeta.cli.source import library_file
     from napari_medmeta.ui.library import default_library
 
-    assert _library(None).path == default_library().path
+    assert library_file(None).path == default_library().path
