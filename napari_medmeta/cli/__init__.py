@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from napari_medmeta import __version__
-from napari_medmeta.cli import bench, demo, evaluate, info, library, segment, session, train
+from napari_medmeta.cli import bench, carry, demo, detect, diagnose, evaluate, info, library, segment, session, train
 from napari_medmeta.core.errors import Cancelled, MedmetaError
 
 __all__ = ["main"]
@@ -57,6 +57,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"napari-medmeta {__version__}")
     subparsers = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for command in (segment, info, session, library, bench, evaluate, train, demo):
+    for command in (segment, detect, carry, info, session, library, bench, evaluate, diagnose, train, demo):
         command.add_parser(subparsers)
     return parser

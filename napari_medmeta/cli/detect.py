@@ -1,0 +1,209 @@
+"""``napari-medmeta detect``: what looks like a few painted lesions, as a table of candidates, without a window."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_medmeta.cli.options import add_device, integers, progress_bar, require_writable
+from napari_medmeta.core.types import MAX_STRUCTURES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari_medmeta.cli.options import Subparsers
+    from napari_medmeta.core import Progress, Support, Volume
+    from napari_medmeta.core.library import LibraryEntry
+    from napari_medmeta.engine.features import FeatureMaps
+    from napari_medmeta.tasks.detection import Candidate, LesionExamples
+
+__all__ = ["add_parser", "run"]
+
+NO_EXAMPLES = "No lesion was given to learn from"
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Add the subcommand."""
+    parser = subparsers.add_parser(
+        "detect",
+        help="find what looks like a few painted lesions",
+        description="Find what looks like a few lesions: painted on this scan, on other scans, or kept in the "
+        "library. All examples given are used together.",
+        epilog="A research aid: candidates are to be looked at by a person, and lesions may be missed.",
+    )
+    parser.add_argument("image", type=Path, metavar="SCAN", help="the scan: an image file or a DICOM folder")
+    parser.add_argument("--examples", type=Path, metavar="LABELS", help="lesions painted on some slices of this scan")
+    parser.add_argument(
+        "--from",
+        dest="others",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="SCAN2",
+        help="another scan of the same kind with painted lesions; may be given more than once",
+    )
+    parser.add_argument(
+        "--from-labels",
+        dest="other_labels",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="LABELS2",
+        help="its painted lesions, one for each --from and in the same order",
+    )
+    parser.add_argument(
+        "--from-library", metavar="NAME", help="lesions kept in the library under this name or id, of the scan's kind"
+    )
+    parser.add_argument("--library", type=Path, metavar="FILE", help="the library file (default: your own)")
+    parser.add_argument(
+        "--structure", type=_structure, metavar="N", help="value of the lesions in the label files (default: all)"
+    )
+    parser.add_argument(
+        "--slices", type=integers, default=(), metavar="10,40", help="further complete slices of this scan, also empty"
+    )
+    parser.add_argument(
+        "--output", type=Path, required=True, metavar="TABLE", help="where to write the candidates, .csv or .json"
+    )
+    parser.add_argument(
+        "--masks", type=Path, metavar="OUT", help="where to write their outlines, such as candidates.nii.gz"
+    )
+    parser.add_argument("--most", type=integers, default=(30,), metavar="N", help="at most so many candidates (30)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of all that is drawn at random (%(default)s)")
+    parser.add_argument("--series", metavar="UID", help="which series of a DICOM folder (see: napari-medmeta info)")
+    parser.add_argument("--quiet", action="store_true", help="print nothing unless something goes wrong")
+    add_device(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Look for lesions on ``args.image``; nothing is written unless the list is complete."""
+    _require_possible(args)
+    from napari_medmeta.io import read_volume
+
+    volume = read_volume(args.image, series=args.series)
+    with progress_bar("detect", quiet=args.quiet) as progress:
+        found = _detected(args, volume, progress)
+    _write(args, found, volume)
+    if not args.quiet:
+        print("\n".join(_summary(args.output, found)))
+    return 0
+
+
+def _structure(text: str) -> int:
+    value = int(text) if text.isdigit() else 0
+    if not 1 <= value <= MAX_STRUCTURES:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a label value from 1 to {MAX_STRUCTURES}")
+    return value
+
+
+def _require_possible(args: argparse.Namespace) -> None:
+    """Refuse what could not be done, before minutes are spent on it."""
+    from napari_medmeta.core import InputError, MissingExamplesError
+    from napari_medmeta.io import require_measurement_path, require_savable
+
+    if len(args.others) != len(args.other_labels):
+        raise InputError(
+            f"{len(args.others)} other scans and {len(args.other_labels)} label files were given",
+            expected="one --from-labels for each --from, in the same order",
+        )
+    if args.examples is None and not args.others and args.from_library is None:
+        raise MissingExamplesError(
+            NO_EXAMPLES, next_step="Give --examples, --from with --from-labels, or --from-library"
+        )
+    require_measurement_path(args.output)
+    require_writable(args.output)
+    if args.masks is not None:
+        require_savable(args.masks)
+        require_writable(args.masks)
+
+
+def _detected(args: argparse.Namespace, volume: Volume, progress: Progress) -> tuple[Candidate, ...]:
+    from dataclasses import replace
+
+    from napari_medmeta.tasks.detection import DetectionConfig, detect, examples_on, joined
+
+    parts = _from_elsewhere(args, volume, progress)
+    maps = _features(volume, args.device, progress)
+    known = None
+    if args.examples is not None:
+        support = _painted(args.examples, volume, args.structure, args.slices)
+        parts.append(examples_on(maps, volume.geometry, support, structure=1, seed=args.seed))
+        labels, _ = support.labels_and_known()
+        known = labels == 1
+    config = DetectionConfig()
+    config = replace(config, candidates=replace(config.candidates, most=max(1, *args.most)))
+    return detect(maps, volume, joined(parts), known=known, config=config, seed=args.seed, progress=progress)
+
+
+def _from_elsewhere(args: argparse.Namespace, volume: Volume, progress: Progress) -> list[LesionExamples]:
+    from napari_medmeta.io import read_volume
+    from napari_medmeta.tasks.detection import examples_of_entries, examples_on
+
+    parts = []
+    for scan, labels in zip(args.others, args.other_labels, strict=True):
+        # One scan at a time: its features are gone before the next one is read.
+        other = read_volume(scan)
+        support = _painted(labels, other, args.structure, ())
+        maps = _features(other, args.device, progress)
+        parts.append(examples_on(maps, other.geometry, support, structure=1, seed=args.seed))
+    if args.from_library is not None:
+        parts.append(examples_of_entries(_entries(args, volume)))
+    return parts
+
+
+def _entries(args: argparse.Namespace, volume: Volume) -> Sequence[LibraryEntry]:
+    from napari_medmeta.cli.source import library_file
+    from napari_medmeta.core import MissingExamplesError
+    from napari_medmeta.core.library import same_name
+
+    name = args.from_library
+    kept = [e for e in library_file(args.library).entries() if e.modality is volume.modality]
+    wanted = [e for e in kept if same_name(e.structure, name) or e.id.startswith(name)]
+    if not wanted:
+        raise MissingExamplesError(
+            f"The library keeps no {name} on {volume.modality} scans",
+            next_step="See what it keeps: napari-medmeta library list",
+        )
+    return wanted
+
+
+def _painted(path: Path, volume: Volume, structure: int | None, slices: Sequence[int]) -> Support:
+    """Return the painted slices with every wanted lesion as structure 1."""
+    import numpy as np
+
+    from napari_medmeta.core import BACKGROUND, UNLABELLED, guess_axis, support_from_labels
+    from napari_medmeta.io import read_named_labels
+
+    labels = read_named_labels(path, like=volume.geometry).labels
+    lesion = labels == structure if structure is not None else (labels != BACKGROUND) & (labels != UNLABELLED)
+    values = np.where(lesion, 1, np.where(labels == UNLABELLED, UNLABELLED, BACKGROUND)).astype(np.uint8)
+    return support_from_labels(values, axis=guess_axis(values, volume.geometry), slices=slices)
+
+
+def _features(volume: Volume, device: str, progress: Progress) -> FeatureMaps:
+    from napari_medmeta.engine.device import pick_device
+    from napari_medmeta.engine.features import compute_features
+
+    return compute_features(volume, device=pick_device(device), progress=progress)
+
+
+def _write(args: argparse.Namespace, found: Sequence[Candidate], volume: Volume) -> None:
+    from napari_medmeta.io import save_labels
+    from napari_medmeta.tasks.detection_table import candidate_labels, write_candidates
+
+    if args.masks is not None:
+        names = {n: f"Candidate {n}" for n in range(1, len(found) + 1)}
+        save_labels(args.masks, candidate_labels(found, volume.geometry.shape), volume.geometry, names=names)
+    write_candidates(args.output, found)
+
+
+def _summary(output: Path, found: Sequence[Candidate]) -> list[str]:
+    lines = [f"Wrote {output}: {len(found)} candidates, the best first"]
+    for number, candidate in enumerate(found[:10], start=1):
+        x, y, z = candidate.centre_mm
+        lines.append(
+            f"  {number:2d}  score {candidate.score:.2f}  {candidate.volume_ml:.2f} ml  {candidate.longest_mm:.0f} mm"
+            f"  slice {candidate.ref.index}  at ({x:.0f}, {y:.0f}, {z:.0f}) mm"
+        )
+    return lines
