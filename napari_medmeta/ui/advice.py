@@ -5,7 +5,7 @@ from __future__ import annotations
 from napari_medmeta.core import Box, SliceRef
 from napari_medmeta.session import Session, SliceState
 from napari_medmeta.ui.expectations import Expectations
-from napari_medmeta.ui.slice_strip import STATE_WORDS
+from napari_medmeta.ui.slice_strip import STATE_WORDS, UNUSED_WORDS
 
 __all__ = ["PROPOSED_STATES", "Advice"]
 
@@ -57,7 +57,8 @@ class Advice:
         """Say what is known about the slice ``ref``."""
         state = self._session.slice_state(ref)
         if state not in PROPOSED_STATES:
-            return STATE_WORDS[state]
+            unused = self._session.example_weight(ref) == 0.0
+            return f"{STATE_WORDS[state]}\n{UNUSED_WORDS}" if unused else STATE_WORDS[state]
         lines = [STATE_WORDS[state], self._expectations.in_words(ref), "only a hint" if is_hint else ""]
         return "\n".join(line for line in lines if line)
 

@@ -188,7 +188,10 @@ class Controller:
     def strip(self) -> StripValue:
         """Return the slice strip for the axis on screen."""
         axis = self.focus.axis
-        return StripValue(self.session.axis_overview(axis), self._expectations.on_axis(axis), self.focus.index)
+        unused = frozenset(r.index for r, weight in self.session.reweighed().items() if r.axis == axis and not weight)
+        return StripValue(
+            self.session.axis_overview(axis), self._expectations.on_axis(axis), self.focus.index, unused=unused
+        )
 
     def words(self, ref: SliceRef, /) -> str:
         """Say in words what is known about the slice ``ref``."""

@@ -88,7 +88,7 @@ KEYS: tuple[Key, ...] = (
         Act.BOX_TOOL,
         "Shift+B",
         "Box tool: drag a box around the chosen structure on this slice",
-        "B is kept for napari",
+        "B sends napari's shapes to the back",
     ),
     Key(Act.UNCERTAINTY, "U", "Show or hide what is uncertain"),
     Key(Act.OVERLAY, "H", "Hide or show everything that lies on the scan", "X swaps napari's labels"),

@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QSizePolicy, QToolTip, QWidget
 
 from napari_medmeta.session import SliceState
 
-__all__ = ["STATE_COLOURS", "STATE_WORDS", "SliceStrip", "StripValue"]
+__all__ = ["STATE_COLOURS", "STATE_WORDS", "UNUSED_WORDS", "SliceStrip", "StripValue"]
 
 STATE_COLOURS: Mapping[SliceState, str] = {
     SliceState.EXAMPLE: "#2f9e6e",
@@ -37,6 +37,8 @@ STATE_WORDS: Mapping[SliceState, str] = {
     SliceState.UNTOUCHED: "nothing painted or proposed",
 }
 
+UNUSED_WORDS = "not used as an example"
+
 SHADED = (SliceState.PROPOSED, SliceState.TO_REVIEW)
 FAINTEST = 0.45
 """Strength of the colour of a proposal that is expected to be useless; 1.0 for a perfect one."""
@@ -59,11 +61,15 @@ MARKER = 7
 
 @dataclass(frozen=True, eq=False)
 class StripValue:
-    """What the strip shows: a state for each slice, expected Dice where known, the slice on screen."""
+    """What the strip shows: a state for each slice, expected Dice where known, the slice on screen.
+
+    ``unused`` are painted or accepted slices from which nothing is learnt, as the user wanted.
+    """
 
     states: Sequence[SliceState] = ()
     dice: Mapping[int, float] = field(default_factory=dict)
     current: int = 0
+    unused: frozenset[int] = frozenset()
 
 
 class SliceStrip(QWidget):
@@ -102,15 +108,21 @@ class SliceStrip(QWidget):
         return min(max(row, 0), max(0, count - 1))
 
     def row_colours(self, rows: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-        """Return (rows, 3) uint8 colours, several slices to a row where there are more slices than rows."""
-        states, dice = self._value.states, self._value.dice
-        colours = np.array([_colour(s, dice.get(i)) for i, s in enumerate(states)], dtype=np.uint8)
+        """Return (rows, 2, 3) uint8 colours of the left and the right half of each row of pixels.
+
+        Where there are more slices than rows, a row stands for several. Of an unused example only the
+        left half has its colour.
+        """
+        states, dice, unused = self._value.states, self._value.dice, self._value.unused
+        left = np.array([_colour(s, dice.get(i)) for i, s in enumerate(states)], dtype=np.uint8)
+        right = left.copy()
+        right[sorted(i for i in unused if i < len(states))] = _colour(SliceState.UNTOUCHED, None)
         weight = np.array([IMPORTANCE.index(s) for s in states])
         edges = np.linspace(0, len(states), rows + 1)
         chosen = []
         for first, last in zip(edges[:-1].astype(int), np.ceil(edges[1:]).astype(int), strict=True):
             chosen.append(first + int(np.argmax(weight[first : max(last, first + 1)])))
-        return np.asarray(colours[chosen])
+        return np.stack([left[chosen], right[chosen]], axis=1)
 
     def paintEvent(self, event: QPaintEvent | None) -> None:
         """Draw one line a slice and a marker at the slice on screen."""
@@ -119,7 +131,7 @@ class SliceStrip(QWidget):
             return
         rows = min(len(self._value.states), max(1, int(self.height() * self.devicePixelRatioF())))
         pixels = np.ascontiguousarray(self.row_colours(rows))
-        image = QImage(pixels.tobytes(), 1, rows, 3, QImage.Format.Format_RGB888)
+        image = QImage(pixels.tobytes(), 2, rows, 6, QImage.Format.Format_RGB888)
         painter.drawImage(QRectF(MARKER, 0, self.width() - MARKER, self.height()), image)
         self._draw_gaps(painter, rows)
         self._draw_marker(painter)
@@ -175,7 +187,7 @@ class SliceStrip(QWidget):
         dice = self._value.dice.get(index)
         if dice is not None and self._value.states[index] in SHADED:
             text += f", expected Dice {dice:.2f}"
-        return text
+        return f"{text}, {UNUSED_WORDS}" if index in self._value.unused else text
 
     def _choose(self, event: QMouseEvent | None) -> None:
         if event is not None and self._value.states:

@@ -10,8 +10,9 @@ import pytest
 from ui_fakes import SHAPE, InlineRunner, NearestSliceEngine, make_volume
 
 from napari_medmeta import io
-from napari_medmeta.core import Box, Geometry, MedmetaError, SliceRef
+from napari_medmeta.core import Box, Geometry, MedmetaError, Proposal, SliceRef
 from napari_medmeta.session import PaintMode, Session, SliceState
+from napari_medmeta.session.boxes import DrawnBox
 from napari_medmeta.ui.controller import Controller
 from napari_medmeta.ui.scan import scan_of
 from napari_medmeta.ui.strokes import BACKGROUND_STROKE, Edit
@@ -283,3 +284,39 @@ def test_the_hint_tells_why_a_slice_was_suggested_until_it_is_left(controller: C
     assert "Liver" in controller.hint()
     controller.look_at(SliceRef(0, 2))
     assert "Liver" not in controller.hint()
+
+
+def test_an_example_that_is_dropped_is_shown_as_such(controller: Controller) -> None:
+    controller.paint(stroke())
+    controller.weigh_example(SliceRef(0, 2), 0.0)
+    assert controller.strip().unused == {2}
+    assert "not used" in controller.words(SliceRef(0, 2))
+    controller.weigh_example(SliceRef(0, 2), 1.0)
+    assert controller.strip().unused == frozenset()
+    assert "not used" not in controller.words(SliceRef(0, 2))
+
+
+def test_why_a_slice_was_suggested_is_taken_back_when_it_is_left(controller: Controller) -> None:
+    controller.paint(stroke())
+    told, _ = heard(controller)
+    withdrawn: list[str] = []
+    controller.withdrawn.connect(withdrawn.append)
+    controller.led.connect(lambda ref, region: controller.look_at(ref))
+    controller.next_slice()
+    assert withdrawn == []
+    controller.look_at(SliceRef(0, 5) if controller.focus != SliceRef(0, 5) else SliceRef(0, 4))
+    assert withdrawn == told[-1:]
+
+
+def test_a_slice_with_a_box_and_a_proposal_can_be_accepted(controller: Controller) -> None:
+    box = DrawnBox(1, (4, 5), (12, 15))
+    assert controller.draw_boxes(SliceRef(0, 2), (box,))
+    assert not controller.is_proposed(SliceRef(0, 2))
+    labels = np.zeros(SHAPE, dtype=np.uint8)
+    labels[2] = box.inside(SHAPE[1:])
+    whole = Box.whole(SHAPE)
+    controller.receive(Proposal(controller.session.generation, whole, labels, np.ones(SHAPE, np.float32), whole))
+    assert controller.is_proposed(SliceRef(0, 2))
+    assert "full example" in controller.hint()
+    assert controller.accept_slice()
+    assert controller.boxes() == {}

@@ -225,6 +225,10 @@ def test_n_goes_to_the_most_doubtful_slice_says_why_and_back(panel: Any, viewer:
     assert panel.case.controller.focus == SliceRef(0, 2)
     press(viewer, "Shift+N")
     assert "no slice to go back to" in panel.message()
+    press(viewer, "N")
+    assert "Liver" in panel.message()
+    panel.case.layers.go_to(SliceRef(0, 5) if panel.case.controller.focus.index != 5 else SliceRef(0, 4))
+    assert panel.message() == ""
 
 
 def test_a_doubtful_corner_is_framed_until_another_slice_is_shown(panel: Any, viewer: Any) -> None:

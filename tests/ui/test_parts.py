@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QCheckBox, QLineEdit, QProgressBar, QPushButton, QRadioButton, QTableWidget
 
@@ -106,7 +107,7 @@ def test_a_click_on_the_strip_goes_to_that_slice(qtbot: Any) -> None:
 
 def test_a_better_proposal_is_a_stronger_colour(qtbot: Any) -> None:
     widget = strip(qtbot, [SliceState.PROPOSED] * 2, {0: 0.2, 1: 1.0})
-    worse, better = (int(sum(c)) for c in widget.row_colours(2).astype(int))
+    worse, better = (int(sum(c)) for c in widget.row_colours(2)[:, 0].astype(int))
     assert better > worse
 
 
@@ -115,7 +116,18 @@ def test_an_example_is_seen_even_where_slices_share_a_row(qtbot: Any) -> None:
     states[50] = SliceState.EXAMPLE
     widget = strip(qtbot, states)
     example = tuple(int(STATE_COLOURS[SliceState.EXAMPLE][i : i + 2], 16) for i in (1, 3, 5))
-    assert example in {tuple(int(v) for v in c) for c in widget.row_colours(20)}
+    assert example in {tuple(int(v) for v in c) for c in widget.row_colours(20)[:, 0]}
+
+
+def test_an_example_that_is_not_used_is_half_as_wide_in_the_strip_and_said_so(qtbot: Any) -> None:
+    widget = strip(qtbot, [SliceState.EXAMPLE] * 2)
+    widget.set_value(StripValue([SliceState.EXAMPLE] * 2, {}, 0, unused=frozenset({1})))
+    used, unused = widget.row_colours(2)
+    np.testing.assert_array_equal(used[0], used[1])
+    np.testing.assert_array_equal(unused[0], used[0])
+    assert tuple(unused[1]) == tuple(int(STATE_COLOURS[SliceState.UNTOUCHED][i : i + 2], 16) for i in (1, 3, 5))
+    assert widget.words(1) == "Slice 1: painted, a complete example, not used as an example"
+    assert "not used" not in widget.words(0)
 
 
 def test_the_strip_says_in_words_what_it_shows(qtbot: Any) -> None:
