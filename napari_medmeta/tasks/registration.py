@@ -1,0 +1,243 @@
+"""Follow-up: the segmentation of a prior scan, carried to today's scan as a proposal to be corrected.
+
+First the scans are laid upon each other as rigid bodies, then stretched and sheared (affine), then, around the
+structures, each place by itself (deformable). A step that does not make the scans more alike by the measure of
+`likeness` is left out, so that the result is never worse than no registration by that measure.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+
+from napari_medmeta.core import (
+    Box,
+    CancelToken,
+    GeometryMismatchError,
+    InputError,
+    LabelArray,
+    MissingExamplesError,
+    Progress,
+    Proposal,
+    Volume,
+    silent,
+)
+from napari_medmeta.tasks.registration_deform import deform
+from napari_medmeta.tasks.registration_expectation import Expected, expectation
+from napari_medmeta.tasks.registration_image import Comparable, comparable
+from napari_medmeta.tasks.registration_linear import LinearRegistration
+from napari_medmeta.tasks.registration_map import Alignment, Carrying, carry_labels, landing_box
+
+__all__ = ["Carried", "Kind", "Stage", "carry"]
+
+LEAST_VOXELS = 4
+"""Along each axis: the least that a pyramid of three levels can thin out."""
+
+
+class Kind(StrEnum):
+    """How much the body may have changed between the two scans; each includes those before it."""
+
+    RIGID = "rigid"
+    AFFINE = "affine"
+    DEFORMABLE = "deformable"
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One step of a registration.
+
+    Parameters
+    ----------
+    name
+        "rigid", "affine" or "deformable".
+    before, after
+        How much alike the scans were before and after it, in [0, 1].
+    kept
+        Whether it made them more alike; if not, it was left out.
+    seconds
+        How long it took.
+    """
+
+    name: str
+    before: float
+    after: float
+    kept: bool
+    seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class Carried:
+    """A prior segmentation on today's grid.
+
+    Parameters
+    ----------
+    carrying
+        The labels and how sure they are, inside a box of today's grid.
+    alignment
+        The map from today's scan to the prior one.
+    expected
+        The Dice expected of each structure and each slice.
+    stages
+        What was tried, in order.
+    notes
+        What the user should know, one sentence each.
+    """
+
+    carrying: Carrying
+    today: tuple[int, int, int]
+    alignment: Alignment
+    expected: Expected
+    stages: tuple[Stage, ...]
+    notes: tuple[str, ...] = ()
+
+    def labels(self) -> LabelArray:
+        """Return the carried labels on today's whole grid (uint8)."""
+        out = np.zeros(self.today, dtype=np.uint8)
+        out[self.carrying.box.slices] = self.carrying.labels()
+        return out
+
+    def proposal(self, *, generation: int) -> Proposal:
+        """Return the carried labels as a proposal for today's scan."""
+        return Proposal(
+            generation=generation,
+            box=self.carrying.box,
+            labels=self.carrying.labels(),
+            confidence=self.carrying.confidence(),
+            covered=Box.whole(self.today),
+            expected_dice=self.expected.of_structure,
+            slice_dice=self.expected.of_slice,
+            trust={s: {"prior scan": 1.0} for s in self.carrying.structures},
+            seconds={stage.name: stage.seconds for stage in self.stages},
+        )
+
+
+def carry(
+    prior: Volume,
+    labels: LabelArray,
+    today: Volume,
+    *,
+    kind: Kind = Kind.DEFORMABLE,
+    axis: int | None = None,
+    seed: int = 0,
+    progress: Progress = silent,
+    cancel: CancelToken | None = None,
+) -> Carried:
+    """Carry ``labels`` (I, J, K uint8 on the grid of ``prior``) onto the grid of ``today``.
+
+    Parameters
+    ----------
+    kind
+        How far the registration may go. The deformable step is computed in any case: it tells how far the result
+        of the others can be trusted.
+    axis
+        Along which slices of today are judged; the through-plane axis without one.
+    seed
+        Of the sampling; the same seed gives the same labels.
+
+    Raises
+    ------
+    GeometryMismatchError
+        When the labels do not have the prior scan's shape.
+    MissingExamplesError
+        When no structure is labelled.
+    InputError
+        When a scan is constant or flat, or the structures lie outside of today's scan.
+    Cancelled
+        When it was stopped.
+    """
+    _require_usable(prior, labels, today)
+    cancel = cancel or CancelToken()
+    then, now = comparable(prior), comparable(today)
+    linear, stages = _linear(now, then, kind, seed, progress=_part(progress, 0.0, 0.5), cancel=cancel)
+    box = landing_box(labels, prior.geometry, now.grid, linear)
+    if box.size == 0:
+        raise _outside()
+    start = time.perf_counter()
+    within = _part(progress, 0.5, 0.45, Kind.DEFORMABLE)
+    deformed = deform(now, then, linear, box, seed=seed, progress=within, cancel=cancel)
+    stage = _stage("deformable", deformed.before, deformed.after, start)
+    used = linear
+    if kind is Kind.DEFORMABLE:
+        stages.append(stage)
+        used = deformed.alignment if stage.kept else linear
+    carrying = carry_labels(labels, prior.geometry, today.geometry, used)
+    if not carrying.labels().any():
+        raise _outside()
+    # Either both directions of the deformable step are compared, or what is less than it with it.
+    ways = (linear, deformed.alignment) if used is linear else (deformed.there, deformed.back)
+    expected = _expected(labels, prior, today, carrying, ways, axis)
+    progress(1.0, "carried")
+    return Carried(carrying, today.geometry.shape, used, expected, tuple(stages), _notes(stages))
+
+
+def _linear(
+    now: Comparable, then: Comparable, kind: Kind, seed: int, *, progress: Progress, cancel: CancelToken
+) -> tuple[Alignment, list[Stage]]:
+    registration = LinearRegistration(now, then, seed=seed)
+    matrix = registration.best(registration.starts())
+    steps = {Kind.RIGID: registration.rigid, Kind.AFFINE: registration.affine}
+    if kind is Kind.RIGID:
+        del steps[Kind.AFFINE]
+    stages: list[Stage] = []
+    for number, (name, step) in enumerate(steps.items()):
+        start, share = time.perf_counter(), 1 / len(steps)
+        found = step(matrix, progress=_part(progress, number * share, share, name), cancel=cancel)
+        stage = _stage(name, registration.likeness(matrix), registration.likeness(found), start)
+        stages.append(stage)
+        matrix = found if stage.kept else matrix
+    return Alignment(matrix), stages
+
+
+def _stage(name: str, before: float, after: float, start: float) -> Stage:
+    return Stage(str(name), before, after, after > before, time.perf_counter() - start)
+
+
+def _part(progress: Progress, offset: float, share: float, name: str = "") -> Progress:
+    return lambda fraction, stage, /: progress(offset + share * fraction, name or stage)
+
+
+def _expected(
+    labels: LabelArray,
+    prior: Volume,
+    today: Volume,
+    carrying: Carrying,
+    ways: tuple[Alignment, Alignment],
+    axis: int | None,
+) -> Expected:
+    one, other = (carry_labels(labels, prior.geometry, today.geometry, w, box=carrying.box) for w in ways)
+    return expectation(one, other, axis=today.geometry.through_plane_axis if axis is None else axis)
+
+
+def _notes(stages: list[Stage]) -> tuple[str, ...]:
+    left_out = [s.name for s in stages if not s.kept]
+    return tuple(f"The {name} step did not make the scans more alike and was left out" for name in left_out)
+
+
+def _require_usable(prior: Volume, labels: LabelArray, today: Volume) -> None:
+    if labels.shape != prior.geometry.shape:
+        raise GeometryMismatchError(
+            f"The prior labels have the shape {labels.shape}",
+            expected=f"that of the prior scan, {prior.geometry.shape}",
+            next_step="Choose the scan on which they were painted",
+        )
+    if not labels.any():
+        raise MissingExamplesError(
+            "The prior segmentation is empty", expected="at least one labelled structure", next_step="Choose another"
+        )
+    for name, volume in (("prior", prior), ("today's", today)):
+        if min(volume.geometry.shape) < LEAST_VOXELS or float(np.ptp(volume.array)) == 0:
+            raise InputError(
+                f"The {name} scan holds too little to be laid upon another",
+                expected=f"at least {LEAST_VOXELS} voxels along each axis, and not all of one value",
+            )
+
+
+def _outside() -> InputError:
+    return InputError(
+        "The structures of the prior scan lie outside of today's scan",
+        expected="two scans of the same part of the body",
+        next_step="Choose a scan that shows them",
+    )
