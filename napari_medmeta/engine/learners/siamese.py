@@ -68,11 +68,12 @@ class SiameseProjection(nn.Module):
     def __init__(self, embedding: int = 16, *, hidden: int = 32, projected: int = 16) -> None:
         super().__init__()
         self.straight = nn.Linear(embedding, projected, bias=False)
-        self.layers = nn.Sequential(nn.Linear(embedding, hidden), nn.ReLU(), nn.Linear(hidden, projected))
+        last = nn.Linear(hidden, projected)
+        self.layers = nn.Sequential(nn.Linear(embedding, hidden), nn.ReLU(), last)
         # Before anything is learnt, voxels are compared as the embedding has them.
         nn.init.eye_(self.straight.weight)
-        nn.init.normal_(self.layers[2].weight, std=1e-2)
-        nn.init.zeros_(self.layers[2].bias)
+        nn.init.normal_(last.weight, std=1e-2)
+        nn.init.zeros_(last.bias)
 
     def forward(self, embedded: Tensor) -> Tensor:
         """Return (n, P) unit vectors of (n, E) embeddings."""
@@ -123,11 +124,12 @@ class SiameseLearner(nn.Module):
         super().__init__()
         self.projection = projection if projection is not None else SiameseProjection()
         self.keys, self.margin = keys, margin
-        # Two voxels at the margin are as likely the same as not, before anything is learnt.
-        self.threshold = nn.Parameter(torch.tensor(4.0 * margin**2))
+        # Before anything is learnt two voxels are as likely the same as not at 0.7 of the margin, voxels three
+        # position scales apart still count, and shares are sharpened: verification alone is cautious.
+        self.threshold = nn.Parameter(torch.tensor(2.0 * margin**2))
         self.log_steepness = nn.Parameter(torch.tensor(math.log(4.0)))
-        self.log_nearness = nn.Parameter(torch.zeros(3))
-        self.log_power = nn.Parameter(torch.zeros(()))
+        self.log_nearness = nn.Parameter(torch.full((3,), math.log(0.1)))
+        self.log_power = nn.Parameter(torch.tensor(math.log(3.0)))
 
     def fit(self, scene: Scene) -> FittedSiamese:
         """Project the support voxels."""
@@ -141,7 +143,7 @@ class SiameseLearner(nn.Module):
         return torch.cat([projected * steepness, places * nearness], dim=1)
 
     def own_loss(self, scene: Scene, truth: Tensor, depths: Sequence[int]) -> Tensor:
-        """Return the contrastive loss of pairs of query and support, plus cross-entropy and soft Dice of the posteriors.
+        """Return the contrastive loss of query-support pairs, plus cross-entropy and soft Dice of posteriors.
 
         Parameters
         ----------
