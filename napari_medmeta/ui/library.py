@@ -5,16 +5,27 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from psygnal import Signal
 
-from napari_medmeta.core import BACKGROUND, Box, LabelArray, MedmetaError, Proposal, Structure, Volume
+from napari_medmeta.core import (
+    BACKGROUND,
+    Box,
+    CancelToken,
+    LabelArray,
+    MedmetaError,
+    Progress,
+    Proposal,
+    Structure,
+    Volume,
+)
 from napari_medmeta.core.library import LibraryEntry, same_name
 from napari_medmeta.session.library import LIBRARY_SUFFIX, Library
 from napari_medmeta.ui.controller import Controller
 from napari_medmeta.ui.opening import user_folder
+from napari_medmeta.ui.worker import LongQuestion
 
 __all__ = ["Learning", "LibraryDesk", "Recalling", "blended", "default_library", "library_at"]
 
@@ -23,8 +34,24 @@ Entries: TypeAlias = Mapping[int, Sequence[LibraryEntry]]
 Learning: TypeAlias = Callable[[Any, Volume, LabelArray, Structure], LibraryEntry]
 """Engine, scan, finished labels and structure in, entry out; called in the background."""
 
-Recalling: TypeAlias = Callable[[Any, Volume, Entries, int, int], Proposal]
-"""Engine, scan, entries by structure, generation and axis in, proposal out; called in the background."""
+
+class Recalling(Protocol):
+    """Propose from the library; called in the background."""
+
+    def __call__(
+        self,
+        engine: Any,
+        volume: Volume,
+        entries: Entries,
+        /,
+        *,
+        generation: int,
+        axis: int,
+        progress: Progress,
+        cancel: CancelToken,
+    ) -> Proposal:
+        """Return what ``entries``, by structure, propose on ``volume``."""
+        ...
 
 
 def default_library() -> Library:
@@ -84,11 +111,16 @@ class LibraryDesk:
             return False
         learning, volume, desk = self._learning, self._volume, id(self)
 
-        def question(engine: Any) -> _Learnt:
-            return _Learnt(desk, tuple(learning(engine, volume, labels, s) for s in here), unseen)
+        def work(engine: Any, progress: Progress, cancel: CancelToken) -> _Learnt:
+            entries = []
+            for n, structure in enumerate(here):
+                cancel.raise_if_cancelled()
+                progress(n / len(here), f"learning {structure.name}")
+                entries.append(learning(engine, volume, labels, structure))
+            return _Learnt(desk, tuple(entries), unseen)
 
         controller.told.emit("Learning these structures for the next patient …")
-        controller.ask_engine(question)
+        controller.ask_engine(LongQuestion("Learning for the next patient", work))
         return True
 
     def propose(self, *, quiet: bool = False) -> bool:
@@ -111,11 +143,15 @@ class LibraryDesk:
         recalling, volume, desk = self._recalling, self._volume, id(self)
         generation, axis = controller.session.generation, controller.focus.axis
 
-        def question(engine: Any) -> _Recalled:
-            return _Recalled(desk, recalling(engine, volume, wanted, generation, axis))
+        def work(engine: Any, progress: Progress, cancel: CancelToken) -> _Recalled:
+            found = recalling(
+                engine, volume, wanted, generation=generation, axis=axis, progress=progress, cancel=cancel
+            )
+            return _Recalled(desk, found)
 
         controller.told.emit("Looking for what the library knows …")
-        controller.ask_engine(question)
+        # A stroke meanwhile makes the answer out of date, so its own proposal need not wait.
+        controller.ask_engine(LongQuestion("Proposing from the library", work, gives_way=True))
         return True
 
     def close(self) -> None:
@@ -234,10 +270,20 @@ def _learnt_by_the_engine(engine: Any, volume: Volume, labels: LabelArray, struc
     return learn(engine, volume, labels, structure=structure.id, name=structure.name, colour=structure.colour)
 
 
-def _recalled_by_the_engine(engine: Any, volume: Volume, entries: Entries, generation: int, axis: int) -> Proposal:
+def _recalled_by_the_engine(
+    engine: Any,
+    volume: Volume,
+    entries: Entries,
+    /,
+    *,
+    generation: int,
+    axis: int,
+    progress: Progress,
+    cancel: CancelToken,
+) -> Proposal:
     from napari_medmeta.engine.recall import recall
 
-    return recall(engine, volume, entries, generation=generation, axis=axis)
+    return recall(engine, volume, entries, generation=generation, axis=axis, progress=progress, cancel=cancel)
 
 
 def library_at(path: Path | None) -> Library:

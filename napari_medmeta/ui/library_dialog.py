@@ -22,12 +22,11 @@ from qtpy.QtWidgets import (
 )
 
 from napari_medmeta.core import MedmetaError
-from napari_medmeta.core.library import Expected, LibraryEntry, same_name
+from napari_medmeta.core.library import Expected, LibraryEntry
 from napari_medmeta.session.library import LIBRARY_SUFFIX, Library
+from napari_medmeta.ui.library_judging import Judged, Judging, JudgingEnded, Usefulness
 
-__all__ = ["LibraryDialog", "Usefulness"]
-
-Usefulness = Callable[[LibraryEntry, tuple[LibraryEntry, ...]], Expected]
+__all__ = ["LibraryDialog"]
 
 COLUMNS = ("Structure", "Kind", "Kept on", "Volume (ml)", "Usefulness")
 FILTER = f"Library of structures (*{LIBRARY_SUFFIX})"
@@ -47,7 +46,9 @@ class LibraryDialog(QDialog):
     ) -> None:
         super().__init__(parent)
         self.setWindowTitle("Kept structures")
-        self._library, self._usefulness = library, usefulness or _by_the_engine
+        self._library = library
+        self.judging = Judging(usefulness, self)
+        self.judging.told.connect(self._told)
         self._entries: tuple[LibraryEntry, ...] = ()
         self.table = QTableWidget(0, len(COLUMNS))
         self.table.setHorizontalHeaderLabels(list(COLUMNS))
@@ -60,6 +61,7 @@ class LibraryDialog(QDialog):
         self.message.setWordWrap(True)
         self._lay_out()
         self.table.itemChanged.connect(self._renamed)
+        self.table.itemSelectionChanged.connect(self._name_buttons)
         self.refresh()
         self.resize(620, 340)
 
@@ -71,18 +73,24 @@ class LibraryDialog(QDialog):
         for row, entry in enumerate(self._entries):
             self._fill(row, entry)
         self.table.blockSignals(False)
+        self._name_buttons()
 
     def judge(self) -> None:
-        """Fill in how well the other entries would have predicted each."""
-        self.setCursor(Qt.CursorShape.WaitCursor)
-        self.table.blockSignals(True)
-        for row, entry in enumerate(self._entries):
-            others = tuple(e for e in self._entries if same_name(e.structure, entry.structure))
-            found = self._usefulness(entry, others)
-            text = "no other to compare" if found.dice is None else f"Dice {found.dice:.2f} from {found.others}"
-            self.table.setItem(row, len(COLUMNS) - 1, _fixed(text))
-        self.table.blockSignals(False)
-        self.unsetCursor()
+        """Find out in the background how well the other entries would have predicted each, or stop that."""
+        if self.judging.running:
+            self.judging.stop()
+            return
+        if not self._entries:
+            self.message.setText("The library is empty: there is nothing to compare.")
+            return
+        self.message.setText(f"Comparing 1 of {len(self._entries)} …")
+        self.judge_button.setText("Stop comparing")
+        self.judging.start(self._entries)
+
+    def done(self, result: int) -> None:
+        """Close; what is still being compared is dropped."""
+        self.judging.close()
+        super().done(result)
 
     def remove(self) -> None:
         """Forget the chosen entries."""
@@ -92,10 +100,11 @@ class LibraryDialog(QDialog):
         self.refresh()
 
     def export(self, path: Path) -> None:
-        """Write the chosen entries, or all, into one file."""
-        chosen = self.chosen() or None
-        if self._try(lambda: self._library.export(path, chosen)):
-            self.message.setText(f"Exported as {path.name}.")
+        """Write the chosen entries, or all where none is chosen, into one file, and say which."""
+        chosen = self.chosen()
+        if self._try(lambda: self._library.export(path, chosen or None)):
+            what = f"{len(chosen)} chosen" if chosen else f"All {len(self._entries)}"
+            self.message.setText(f"{what} exported as {path.name}.")
 
     def take_over(self, path: Path) -> None:
         """Take over the entries of another library file."""
@@ -109,11 +118,41 @@ class LibraryDialog(QDialog):
         rows = sorted({index.row() for index in model.selectedRows()}) if model is not None else []
         return [self._entries[row].id for row in rows]
 
+    def _told(self, event: Judged | JudgingEnded) -> None:
+        if isinstance(event, Judged):
+            self._show_judged(event)
+            return
+        self.judge_button.setText("Usefulness")
+        told = "Comparing was stopped." if event.stopped else "Compared."
+        self.message.setText(told if event.error is None else event.error.message)
+
+    def _show_judged(self, judged: Judged) -> None:
+        rows = [row for row, entry in enumerate(self._entries) if entry.id == judged.entry]
+        self.table.blockSignals(True)
+        for row in rows:
+            self.table.setItem(row, len(COLUMNS) - 1, _fixed(_in_words(judged.expected)))
+        self.table.blockSignals(False)
+        if judged.number < judged.count:
+            self.message.setText(f"Comparing {judged.number + 1} of {judged.count} …")
+
+    def _name_buttons(self) -> None:
+        """Say before the click what exporting would write, and offer removing only where something is chosen."""
+        chosen, known = len(self.chosen()), len(self._entries)
+        self.export_button.setText(f"Export {chosen} chosen …" if chosen else f"Export all {known} …")
+        self.export_button.setToolTip(
+            "Write the chosen structures into one file" if chosen else "None is chosen: all are written into one file"
+        )
+        self.export_button.setEnabled(known > 0)
+        self.remove_button.setEnabled(chosen > 0)
+        self.remove_button.setToolTip("Forget the chosen structures" if chosen else "Choose a structure first")
+
     def _read(self) -> None:
         self._entries = ()
         self._entries = self._library.entries()
 
     def _try(self, call: Callable[[], object]) -> bool:
+        # What is being compared may be out of date afterwards.
+        self.judging.stop()
         try:
             call()
         except MedmetaError as error:
@@ -134,13 +173,15 @@ class LibraryDialog(QDialog):
 
     def _lay_out(self) -> None:
         buttons = QHBoxLayout()
-        for text, call in (
-            ("Usefulness", self.judge),
-            ("Remove", self.remove),
-            ("Export …", self._ask_export),
-            ("Import …", self._ask_import),
+        self.export_button, self.remove_button = QPushButton(), QPushButton("Remove")
+        self.judge_button = QPushButton("Usefulness")
+        self.judge_button.setToolTip("How well the other structures of its name would have predicted each")
+        for button, call in (
+            (self.judge_button, self.judge),
+            (self.remove_button, self.remove),
+            (self.export_button, self._ask_export),
+            (QPushButton("Import …"), self._ask_import),
         ):
-            button = QPushButton(text)
             button.setAutoDefault(False)
             button.clicked.connect(lambda _, call=call: call())
             buttons.addWidget(button)
@@ -164,14 +205,11 @@ class LibraryDialog(QDialog):
             self.take_over(Path(name))
 
 
+def _in_words(expected: Expected) -> str:
+    return "no other to compare" if expected.dice is None else f"Dice {expected.dice:.2f} from {expected.others}"
+
+
 def _fixed(text: str) -> QTableWidgetItem:
     item = QTableWidgetItem(text)
     item.setFlags(item.flags() & ~Qt.ItemFlag.ItemIsEditable)
     return item
-
-
-def _by_the_engine(entry: LibraryEntry, others: tuple[LibraryEntry, ...]) -> Expected:
-    # Imported when asked for: the libraries behind it take seconds to load.
-    from napari_medmeta.engine.recall import usefulness
-
-    return usefulness(entry, others)

@@ -15,9 +15,22 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
+import numpy as np
+import psutil
 from qtpy.QtCore import QObject, Qt, Signal
 
-from napari_medmeta.core import Cancelled, CancelToken, MedmetaError, Proposal, SliceRef, Support, Triple, Volume
+from napari_medmeta.core import (
+    Cancelled,
+    CancelToken,
+    MedmetaError,
+    Progress,
+    Proposal,
+    SliceRef,
+    Support,
+    Triple,
+    Volume,
+    silent,
+)
 from napari_medmeta.core.errors import VolumeTooLargeError
 from napari_medmeta.session.engine import Segmenting
 
@@ -28,6 +41,7 @@ __all__ = [
     "Failed",
     "Idle",
     "JobEvent",
+    "LongQuestion",
     "Progressed",
     "Proposed",
     "Question",
@@ -40,6 +54,9 @@ LOGGER = logging.getLogger(__name__)
 
 CLOSE_WAIT_S = 2.0
 """How long closing waits for the running step to notice that it is cancelled; it ends by itself later."""
+
+SAFE_SHARE = 0.8
+"""Of the memory that is free now, the share that a part of the scan may take: other programs go on."""
 
 EXIT_WAIT_S = 30.0
 """How long the program's end waits for the same: torch aborts the process when it is torn down while at work."""
@@ -111,6 +128,29 @@ Question: TypeAlias = Callable[[Any], object]
 """Called with the engine in the background; whoever asks knows what kind of engine it is."""
 
 
+@dataclass(frozen=True, slots=True)
+class LongQuestion:
+    """A question that takes long enough to show its progress and to be stopped.
+
+    Parameters
+    ----------
+    what
+        What the user is told meanwhile.
+    work
+        Called with the engine, where to report progress, and what tells to stop (by `Cancelled`).
+    gives_way
+        Whether asking for a proposal stops it, as its answer would be out of date.
+    """
+
+    what: str
+    work: Callable[[Any, Progress, CancelToken], object]
+    gives_way: bool = False
+
+    def __call__(self, engine: Any) -> object:
+        """Answer without telling and without being stopped."""
+        return self.work(engine, silent, CancelToken())
+
+
 class Runner(Protocol):
     """What the controller needs of a worker; tests bring one without a thread."""
 
@@ -152,6 +192,7 @@ class _Work:
     ask: _Ask | None
     question: Question | None
     token: CancelToken
+    answering: CancelToken
 
 
 class EngineWorker(QObject):
@@ -175,7 +216,10 @@ class EngineWorker(QObject):
         self._number = 0
         self._closed = False
         self._token = CancelToken()
+        self._answering = CancelToken()
+        self._running: Question | None = None
         self._callback: Callable[[JobEvent], None] | None = None
+        self._refusal: VolumeTooLargeError | None = None
         self._sent.connect(self._deliver, Qt.ConnectionType.QueuedConnection)
         self._thread = threading.Thread(target=self._run, name="napari-medmeta engine", daemon=True)
         self._thread.start()
@@ -190,7 +234,9 @@ class EngineWorker(QObject):
         with self._wake:
             self._number += 1
             self._token.cancel()
+            self._answering.cancel()
             self._volume, self._ask, self._question = volume, None, None
+            self._refusal = None
             self._wake.notify()
 
     def propose(self, support: Support, /, *, focus: SliceRef | None) -> None:
@@ -200,6 +246,9 @@ class EngineWorker(QObject):
             if self._volume is None:
                 # Features that are still being computed are wanted in any case: only proposals are cancelled.
                 self._token.cancel()
+            self._question = None if _gives_way(self._question) else self._question
+            if _gives_way(self._running):
+                self._answering.cancel()
             self._ask = _Ask(self._number, support, focus)
             self._wake.notify()
 
@@ -214,6 +263,7 @@ class EngineWorker(QObject):
         with self._wake:
             self._number += 1
             self._token.cancel()
+            self._answering.cancel()
             self._ask, self._question = None, None
         self._send(Idle(cancelled=True))
 
@@ -233,6 +283,7 @@ class EngineWorker(QObject):
             self._closed = True
             self._callback = None
             self._token.cancel()
+            self._answering.cancel()
             self._wake.notify()
         self._thread.join(wait_s)
 
@@ -257,9 +308,12 @@ class EngineWorker(QObject):
         with self._wake:
             while not (self._closed or self._volume or self._ask or self._question):
                 self._wake.wait()
-            # Request and token are taken together: a later request cancels this token, never its own.
-            self._token = CancelToken()
-            return None if self._closed else _Work(self._volume, self._ask, self._question, self._token)
+            # Request and token are taken together: a later request cancels this token, never its own. A question
+            # has one of its own, as a proposal that is asked for meanwhile waits, unless the question gives way.
+            self._token, self._answering = CancelToken(), CancelToken()
+            self._running = None if self._volume or self._ask else self._question
+            work = _Work(self._volume, self._ask, self._question, self._token, self._answering)
+            return None if self._closed else work
 
     def _serve(self, engine: Engine, work: _Work) -> None:
         if work.volume is not None:
@@ -267,7 +321,7 @@ class EngineWorker(QObject):
         elif work.ask is not None:
             self._propose(engine, work.ask, work.token)
         elif work.question is not None:
-            self._answer(engine, work.question)
+            self._answer(engine, work.question, work.answering)
         with self._wake:
             resting = self._volume is None and self._ask is None and self._question is None
         if resting:
@@ -281,6 +335,9 @@ class EngineWorker(QObject):
             # Cancelled by hand: the next proposal starts over with the features. Replaced: the next scan waits.
             self._wait_for_ask(volume)
             raise
+        except (VolumeTooLargeError, MemoryError) as error:
+            self._refusal = _too_large_for(engine, volume.geometry.shape, error)
+            raise self._refusal from error
         with self._wake:
             if self._volume is volume:
                 self._volume = None
@@ -297,6 +354,10 @@ class EngineWorker(QObject):
             if self._ask is ask:
                 self._ask = None
 
+        if self._refusal is not None:
+            # There are no features to propose from: say again why.
+            raise self._refusal
+
         def progress(fraction: float, stage: str, /) -> None:
             self._send(Progressed(fraction, stage), ask.number)
 
@@ -305,15 +366,31 @@ class EngineWorker(QObject):
             token.raise_if_cancelled()
             self._send(Proposed(proposal), ask.number)
 
-    def _answer(self, engine: Engine, question: Question) -> None:
+    def _answer(self, engine: Engine, question: Question, token: CancelToken) -> None:
         with self._wake:
+            number = self._number
             if self._question is question:
                 self._question = None
         try:
-            self._send(Answered(question(engine)))
+            self._send(Answered(self._answered(engine, question, token, number)))
+        except Cancelled:
+            raise
         except MedmetaError as error:
             # What waits behind a question has nothing to do with it.
             self._send(Failed(error))
+
+    def _answered(self, engine: Engine, question: Question, token: CancelToken, number: int) -> object:
+        if not isinstance(question, LongQuestion):
+            return question(engine)
+
+        def progress(fraction: float, stage: str, /) -> None:
+            token.raise_if_cancelled()
+            self._send(Progressed(fraction, stage), number)
+
+        self._send(Started(question.what), number)
+        answer = question.work(engine, progress, token)
+        token.raise_if_cancelled()
+        return answer
 
     def _give_up(self, error: MedmetaError) -> None:
         with self._wake:
@@ -335,7 +412,24 @@ class EngineWorker(QObject):
             self._callback(event)
 
 
-def _too_large() -> MedmetaError:
+def _gives_way(question: Question | None) -> bool:
+    return isinstance(question, LongQuestion) and question.gives_way
+
+
+def _too_large_for(engine: Engine, shape: Triple, error: Exception) -> VolumeTooLargeError:
+    """Return the refusal of a scan of ``shape``, with how many of its voxels would fit."""
+    refusal = error if isinstance(error, VolumeTooLargeError) else _too_large()
+    if refusal.fits_voxels is None:
+        least, needed = engine.memory_estimate_bytes((1, 1, 1)), engine.memory_estimate_bytes(shape)
+        free = psutil.virtual_memory().available - least
+        voxels = int(np.prod(shape))
+        # Where the estimate says that it fits, it was too low: less than half must do.
+        share = min(SAFE_SHARE * free / max(1, needed - least), 0.5)
+        refusal.fits_voxels = max(0, int(share * voxels))
+    return refusal
+
+
+def _too_large() -> VolumeTooLargeError:
     return VolumeTooLargeError(
         "The memory of this computer does not suffice for the scan",
         next_step="Close other programs, or open a smaller part of the scan",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,10 +11,21 @@ from typing import Any
 import numpy as np
 import pytest
 from qtpy.QtCore import QItemSelectionModel
-from ui_fakes import SHAPE, InlineRunner, make_volume
+from ui_fakes import SHAPE, InlineRunner, NearestSliceEngine, make_volume
 
 from napari_medmeta import io
-from napari_medmeta.core import Box, Geometry, InputError, LabelArray, Proposal, SliceRef, Structure, Volume
+from napari_medmeta.core import (
+    Box,
+    CancelToken,
+    Geometry,
+    InputError,
+    LabelArray,
+    Progress,
+    Proposal,
+    SliceRef,
+    Structure,
+    Volume,
+)
 from napari_medmeta.core.library import Expected, KeptSamples, LibraryEntry
 from napari_medmeta.core.phantoms import torso_ct
 from napari_medmeta.session import Session, SliceState
@@ -21,6 +34,7 @@ from napari_medmeta.ui.controller import Controller
 from napari_medmeta.ui.library import LibraryDesk, blended
 from napari_medmeta.ui.library_dialog import LibraryDialog
 from napari_medmeta.ui.scan import scan_of
+from napari_medmeta.ui.worker import EngineWorker
 from napari_medmeta.ui.worklist import CaseState, Worklist, scans_in
 
 
@@ -49,7 +63,15 @@ def learnt(engine: Any, volume: Volume, labels: LabelArray, structure: Structure
 
 
 def recalled(
-    engine: Any, volume: Volume, entries: Mapping[int, Sequence[LibraryEntry]], generation: int, axis: int
+    engine: Any,
+    volume: Volume,
+    entries: Mapping[int, Sequence[LibraryEntry]],
+    /,
+    *,
+    generation: int,
+    axis: int,
+    progress: Progress,
+    cancel: CancelToken,
 ) -> Proposal:
     """Every structure is a bar of its own."""
     labels = np.zeros(volume.geometry.shape, np.uint8)
@@ -163,9 +185,9 @@ def test_what_has_no_example_yet_stays_proposed_after_the_first_stroke(full: Lib
 def test_a_late_answer_is_dropped_with_a_word(full: Library) -> None:
     controller, desk, told = case(full)
 
-    def painted_meanwhile(*arguments: Any) -> Proposal:
+    def painted_meanwhile(*arguments: Any, **options: Any) -> Proposal:
         controller.session.paint(SliceRef(0, 5), mask(), value=1)
-        return recalled(*arguments)
+        return recalled(*arguments, **options)
 
     desk._recalling = painted_meanwhile
     desk.propose()
@@ -199,6 +221,7 @@ def test_the_list_renames_judges_exports_and_removes(full: Library, qtbot: Any, 
     dialog.table.item(0, 0).setText("Left lobe")
     assert full.names() == ("Left lobe", "Spleen")
     dialog.judge()
+    qtbot.waitUntil(lambda: dialog.message.text() == "Compared.")
     assert dialog.table.item(1, 4).text() == "Dice 0.50 from 1"
     # By the model: selectRow asks which modifier keys are down, and other tests in this process press some.
     model = dialog.table.selectionModel()
@@ -212,6 +235,105 @@ def test_the_list_renames_judges_exports_and_removes(full: Library, qtbot: Any, 
     assert full.names() == ("Left lobe", "Spleen")
     dialog.take_over(tmp_path / "none.medlib")
     assert "no library file" in dialog.message.text()
+
+
+def test_entries_are_compared_in_the_background_and_that_can_be_stopped(full: Library, qtbot: Any) -> None:
+    gate, threads = threading.Event(), []
+
+    def slowly(entry: LibraryEntry, others: tuple[LibraryEntry, ...]) -> Expected:
+        threads.append(threading.current_thread().name)
+        gate.wait(10)
+        return Expected(0.5, 1)
+
+    dialog = LibraryDialog(full, usefulness=slowly)
+    qtbot.addWidget(dialog)
+    dialog.judge()
+    # The window goes on: this very line runs while the first entry is being compared.
+    qtbot.waitUntil(lambda: len(threads) == 1)
+    assert dialog.judge_button.text() == "Stop comparing"
+    assert dialog.message.text() == "Comparing 1 of 2 …"
+    dialog.judge()
+    assert dialog.message.text() == "Comparing was stopped."
+    gate.set()
+    dialog.judge()
+    qtbot.waitUntil(lambda: dialog.message.text() == "Compared.")
+    # What the stopped comparison still found was dropped, and its second entry never begun.
+    assert len(threads) == 3
+    assert threading.current_thread().name not in threads
+    dialog.done(0)
+
+
+def test_entries_that_cannot_be_compared_are_told(full: Library, qtbot: Any) -> None:
+    def refuse(entry: LibraryEntry, others: tuple[LibraryEntry, ...]) -> Expected:
+        raise InputError("These entries cannot be compared")
+
+    dialog = LibraryDialog(full, usefulness=refuse)
+    qtbot.addWidget(dialog)
+    dialog.judge()
+    qtbot.waitUntil(lambda: "cannot be compared" in dialog.message.text())
+    assert dialog.judge_button.text() == "Usefulness"
+
+
+def test_renaming_while_entries_are_compared_drops_what_is_out_of_date(full: Library, qtbot: Any) -> None:
+    gate = threading.Event()
+    dialog = LibraryDialog(full, usefulness=lambda entry, others: Expected(0.5, int(gate.wait(10))))
+    qtbot.addWidget(dialog)
+    dialog.judge()
+    dialog.table.item(0, 0).setText("Left lobe")
+    assert not dialog.judging.running
+    gate.set()
+    qtbot.wait(50)
+    assert dialog.table.item(0, 4).text() == ""
+
+
+def test_a_proposal_from_the_library_shows_progress_and_can_be_stopped(full: Library, qtbot: Any) -> None:
+    volume = make_volume()
+    scan = scan_of(volume)
+    session = Session.create(scan.grid.working, fingerprint=scan.fingerprint)
+    controller = Controller(session, scan=scan, volume=volume, runner=EngineWorker(NearestSliceEngine))
+    threads: list[str] = []
+
+    def slowly(*arguments: Any, progress: Progress, cancel: CancelToken, **options: Any) -> Proposal:
+        threads.append(threading.current_thread().name)
+        progress(0.5, "recalling Liver")
+        while not cancel.cancelled:
+            time.sleep(0.01)
+        cancel.raise_if_cancelled()
+        raise AssertionError
+
+    desk = LibraryDesk(controller, volume, full, learning=learnt, recalling=slowly)
+    assert desk.propose()
+    qtbot.waitUntil(lambda: controller.work.stage == "recalling Liver")
+    assert controller.work.fraction == 0.5
+    controller.cancel()
+    qtbot.waitUntil(lambda: not controller.work.busy)
+    assert session.proposal is None
+    # A stroke stops it as well, and its own proposal comes.
+    assert desk.propose()
+    qtbot.waitUntil(lambda: len(threads) == 2)
+    session.paint(SliceRef(0, 2), mask(), value=1)
+    qtbot.waitUntil(lambda: session.proposal is not None)
+    assert threading.current_thread().name not in threads
+    desk.close()
+    controller.close()
+
+
+def test_the_list_says_before_the_click_what_is_exported(full: Library, qtbot: Any, tmp_path: Path) -> None:
+    dialog = LibraryDialog(full, usefulness=lambda entry, others: Expected(0.5, 1))
+    qtbot.addWidget(dialog)
+    assert dialog.export_button.text() == "Export all 2 …"
+    assert not dialog.remove_button.isEnabled()
+    model = dialog.table.selectionModel()
+    flags = QItemSelectionModel.SelectionFlag
+    model.select(dialog.table.model().index(1, 0), flags.ClearAndSelect | flags.Rows)
+    assert dialog.export_button.text() == "Export 1 chosen …"
+    assert dialog.remove_button.isEnabled()
+    dialog.export(tmp_path / "one.medlib")
+    assert dialog.message.text() == "1 chosen exported as one.medlib."
+    dialog.table.clearSelection()
+    dialog.export(tmp_path / "all.medlib")
+    assert dialog.message.text() == "All 2 exported as all.medlib."
+    assert len(Library(tmp_path / "all.medlib").names()) == 2
 
 
 @pytest.fixture

@@ -19,7 +19,18 @@ from napari_medmeta.core import (
     Support,
     VolumeTooLargeError,
 )
-from napari_medmeta.ui.worker import EngineWorker, Failed, Idle, JobEvent, Proposed, Ready
+from napari_medmeta.ui.worker import (
+    Answered,
+    EngineWorker,
+    Failed,
+    Idle,
+    JobEvent,
+    LongQuestion,
+    Progressed,
+    Proposed,
+    Ready,
+    Started,
+)
 
 SHAPE = (4, 6, 6)
 
@@ -199,3 +210,61 @@ time.sleep(1.0)
 """
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False)
     assert ended.returncode == 0, ended.stderr
+
+
+def long_question(gate: threading.Event, **options: Any) -> LongQuestion:
+    """Wait for ``gate``, looking at the token."""
+
+    def work(engine: Any, progress: Any, cancel: CancelToken) -> str:
+        progress(0.25, "waiting")
+        while not gate.wait(0.01):
+            cancel.raise_if_cancelled()
+        return threading.current_thread().name
+
+    return LongQuestion("Asking", work, **options)
+
+
+def told(events: list[Any], kind: type) -> list[Any]:
+    return [e for e in events if isinstance(e, kind)]
+
+
+def test_a_long_question_shows_its_progress(start: Any, qtbot: Any) -> None:
+    gate = threading.Event()
+    worker, events = start(NearestSliceEngine())
+    worker.ask(long_question(gate))
+    qtbot.waitUntil(lambda: bool(told(events, Progressed)))
+    assert told(events, Started)[0].what == "Asking"
+    assert told(events, Progressed)[0].fraction == 0.25
+    assert not told(events, Answered)
+    gate.set()
+    qtbot.waitUntil(lambda: bool(told(events, Idle)))
+    assert [e.answer for e in told(events, Answered)] == ["napari-medmeta engine"]
+
+
+def test_cancel_stops_a_long_question_without_an_answer(start: Any, qtbot: Any) -> None:
+    worker, events = start(NearestSliceEngine())
+    worker.ask(long_question(threading.Event()))
+    qtbot.waitUntil(lambda: bool(told(events, Progressed)))
+    worker.cancel()
+    qtbot.waitUntil(lambda: any(e.cancelled for e in told(events, Idle)))
+    worker.ask(lambda engine: "next")
+    qtbot.waitUntil(lambda: bool(told(events, Answered)))
+    assert [e.answer for e in told(events, Answered)] == ["next"]
+    assert not told(events, Failed)
+
+
+def test_only_a_question_that_gives_way_is_stopped_by_a_proposal(start: Any, qtbot: Any) -> None:
+    gate = threading.Event()
+    worker, events = start(NearestSliceEngine())
+    worker.ask(long_question(threading.Event(), gives_way=True))
+    qtbot.waitUntil(lambda: bool(told(events, Progressed)))
+    worker.propose(support(1), focus=None)
+    qtbot.waitUntil(lambda: bool(proposals(events)))
+    assert not told(events, Answered)
+    events.clear()
+    worker.ask(long_question(gate))
+    qtbot.waitUntil(lambda: bool(told(events, Progressed)))
+    worker.propose(support(2), focus=None)
+    gate.set()
+    qtbot.waitUntil(lambda: bool(proposals(events)))
+    assert len(told(events, Answered)) == 1
