@@ -109,9 +109,9 @@ class Anatomy:
 
     def features(self, grid: Grid, index: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         """Return (n, C) float32 normalised features of the pooled voxels with the flat ``index``."""
-        rows = torch.from_numpy(index).to(self.maps.maps.device)
+        rows = torch.from_numpy(index).to(self.maps.device)
         # One channel at a time: all of them pooled in single precision would not fit beside the maps.
-        picked = torch.stack([grid.pool(channel).reshape(-1)[rows] for channel in self.maps.maps])
+        picked = torch.stack([grid.pool(channel).reshape(-1)[rows] for channel in self.maps.volumes()])
         normal = ((picked - self.middle) / self.spread).clamp(-8.0, 8.0)
         return np.ascontiguousarray(normal.T.cpu().numpy())
 
@@ -180,8 +180,8 @@ def survey(maps: FeatureMaps, geometry: Geometry) -> Anatomy:
     grid = coarse_grid(maps, BODY_MM, most=2_000_000)
     body = _body(grid.pool(maps.intensity).cpu().numpy(), head=axes[2])
     chosen = _thinned(np.flatnonzero(body), STATISTICS)
-    rows = torch.from_numpy(chosen).to(maps.maps.device)
-    picked = torch.stack([grid.pool(channel).reshape(-1)[rows] for channel in maps.maps])
+    rows = torch.from_numpy(chosen).to(maps.device)
+    picked = torch.stack([grid.pool(channel).reshape(-1)[rows] for channel in maps.volumes()])
     low, middle, high = torch.quantile(picked, torch.tensor([0.25, 0.5, 0.75], device=picked.device), dim=1)
     spread = ((high - low) / IQR_TO_STD).clamp_min(1e-3)
     bare = Anatomy(maps, axes, signs, np.zeros((2, 3), np.float32), middle[:, None], spread[:, None], grid, body)

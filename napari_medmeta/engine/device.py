@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import psutil
 import torch
 
 from napari_medmeta.core import InputError
 
-__all__ = ["pick_device"]
+__all__ = ["free_memory_bytes", "pick_device"]
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -24,3 +25,11 @@ def pick_device(name: str = "auto") -> torch.device:
         usable = ", ".join(n for n, there in present.items() if there)
         raise InputError(f"The device {name!r} is not available here", expected=f"auto or one of: {usable}")
     return torch.device(name)
+
+
+def free_memory_bytes(device: torch.device) -> int:
+    """Return how much memory is free where ``device`` computes: the card's own, or the computer's."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return int(free)
+    return int(psutil.virtual_memory().available)

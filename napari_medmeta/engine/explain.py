@@ -37,7 +37,8 @@ from napari_medmeta.engine.learners.prototypical import FittedPrototypes
 from napari_medmeta.engine.learners.trees import FittedTrees
 from napari_medmeta.engine.learners.walk import FittedWalk
 from napari_medmeta.engine.region import Region, find_region, make_task
-from napari_medmeta.engine.segmenter import EngineConfig, Segmenter
+from napari_medmeta.engine.request import EngineConfig
+from napari_medmeta.engine.segmenter import Segmenter
 from napari_medmeta.engine.task import Task
 
 __all__ = ["explain"]
@@ -153,9 +154,9 @@ class _Question:
         self._task: Task = make_task(maps, self._support, self._region)
         self._scene = Scene(self._task, config.scene, seed=seed)
         normal, rows, columns = self._region.order
-        factor = self._region.factor
+        step, factor, _ = self._region.pooling
         self._place: Triple = (
-            voxel[normal] - start[normal],
+            (voxel[normal] - start[normal]) // step,
             (voxel[rows] - start[rows]) // factor,
             (voxel[columns] - start[columns]) // factor,
         )
@@ -295,9 +296,9 @@ class _Question:
 
     def _ref(self, axis: int, index: int) -> SliceRef:
         own = self._region.order[axis]
-        finer = self._region.factor if axis else 1
+        finer = self._region.pooling[axis]
         exact = self._region.box.start[own] + index * finer
-        # In the pooled plane a slice of another axis is known to a few voxels only: take the painted one.
+        # Pooled, a slice is known to a few voxels only: take the painted one.
         candidates = [e.ref.index for e in self._support.examples if e.ref.axis == own]
         return SliceRef(own, min(candidates, key=lambda i: abs(i - exact), default=exact))
 
@@ -329,10 +330,10 @@ class _Question:
         axis = self._region.order.index(example.ref.axis)
         index = example.ref.index - self._region.box.start[example.ref.axis]
         places = self._sample_places()
-        here = places[:, axis] == index // (self._region.factor if axis else 1)
+        here = places[:, axis] == index // self._region.pooling[axis]
         if axis:
             # Where slices of two axes cross, the voxel is counted once, for the region's own axis.
-            own = {e.ref.index - self._region.box.start[e.ref.axis] for e in self._along_normal()}
+            own = {self._region.depth_of(e.ref.index) for e in self._along_normal()}
             taken = torch.isin(places[:, 0], torch.tensor(sorted(own), device=places.device, dtype=places.dtype))
             here &= ~taken
         return here
@@ -341,10 +342,10 @@ class _Question:
         return [e for e in self._support.examples if e.ref.axis == self._region.order[0]]
 
     def _voxel_of(self, place: list[int]) -> Triple:
-        box, factor = self._region.box, self._region.factor
+        box = self._region.box
         out = [0, 0, 0]
         for axis, (own, index) in enumerate(zip(self._region.order, place, strict=True)):
-            exact = index if axis == 0 else index * factor + factor // 2
+            exact = index * self._region.pooling[axis] + self._region.pooling[axis] // 2
             out[own] = min(box.start[own] + exact, box.stop[own] - 1)
         return out[0], out[1], out[2]
 

@@ -7,7 +7,7 @@ on thick and on thin slices. They do not depend on any painting: they are comput
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,13 +19,30 @@ from torch import Tensor
 from napari_medmeta.core import Box, CancelToken, Progress, Triple, Volume, silent
 from napari_medmeta.engine.embedding import EmbeddingMaps
 
-__all__ = ["SCALES_MM", "FeatureMaps", "compute_features", "feature_count", "normalised_intensity"]
+__all__ = [
+    "FEATURE_LIMIT",
+    "PER_SCALE",
+    "SCALES_MM",
+    "FeatureMaps",
+    "compute_features",
+    "feature_count",
+    "kernel_radius",
+    "normalised_intensity",
+    "responses",
+    "widened",
+]
 
 SCALES_MM = (1.0, 2.0, 4.0, 8.0)
 """Widths of the Gaussians: from a vessel wall to an organ's surroundings."""
 
 MIN_SIGMA_VOXELS = 0.3
 """A narrower Gaussian changes less than 1 % of a voxel's weight: the axis is left alone."""
+
+TRUNCATED = 3.0
+"""Gaussians are cut off at so many standard deviations."""
+
+FEATURE_LIMIT = 8.0
+"""Features are cut here, in standard deviations: metal must not outweigh everything else."""
 
 PER_SCALE = 4
 """Smoothed intensity, gradient magnitude, Laplacian, Frobenius norm of the Hessian."""
@@ -63,6 +80,20 @@ class FeatureMaps:
         """The volume's shape (I, J, K)."""
         i, j, k = self.intensity.shape
         return i, j, k
+
+    @property
+    def device(self) -> torch.device:
+        """Where the tensors live."""
+        return self.intensity.device
+
+    @property
+    def voxels_at_once(self) -> int:
+        """About how many voxels `crop` should be asked for at a time."""
+        return 2_000_000
+
+    def volumes(self) -> Iterator[Tensor]:
+        """Yield every channel of the whole volume, (I, J, K) float16."""
+        yield from self.maps
 
     @property
     def channels(self) -> int:
@@ -115,9 +146,9 @@ def compute_features(
             cancel.raise_if_cancelled()
         progress(index / len(SCALES_MM), "features")
         # Gaussians compose: widening the last one needs a smaller kernel than starting again.
-        smooth = _gaussian(smooth, (scale**2 - reached**2) ** 0.5, spacing)
+        smooth = widened(smooth, scale, reached, spacing)
         reached = scale
-        for offset, response in enumerate(_responses(smooth, scale, spacing)):
+        for offset, response in enumerate(responses(smooth, scale, spacing)):
             _store(maps, 1 + PER_SCALE * index + offset, response)
     progress(1.0, "features")
     return FeatureMaps(maps, intensity, spacing)
@@ -125,21 +156,29 @@ def compute_features(
 
 def _store(maps: Tensor, channel: int, response: Tensor) -> None:
     std, mean = torch.std_mean(response)
-    maps[channel] = ((response - mean) / std.clamp_min(1e-6)).clamp_(-8, 8)
+    maps[channel] = ((response - mean) / std.clamp_min(1e-6)).clamp_(-FEATURE_LIMIT, FEATURE_LIMIT)
 
 
-def _gaussian(image: Tensor, sigma_mm: float, spacing_mm: Sequence[float]) -> Tensor:
-    kernels = []
-    for spacing in spacing_mm:
-        sigma = sigma_mm / spacing
-        width = torch.tensor(sigma, device=image.device)
-        kernels.append(
-            gaussian_1d(width, truncated=3.0) if sigma > MIN_SIGMA_VOXELS else torch.ones(1, device=image.device)
-        )
+def kernel_radius(sigma: float) -> int:
+    """Return how many voxels the Gaussian of ``sigma`` voxels reaches to each side."""
+    return (len(_kernel(sigma, torch.device("cpu"))) - 1) // 2
+
+
+def widened(image: Tensor, scale: float, reached: float, spacing_mm: Sequence[float]) -> Tensor:
+    """Smooth an (I, J, K) image from a Gaussian of ``reached`` mm to one of ``scale`` mm."""
+    sigma_mm = (scale**2 - reached**2) ** 0.5
+    kernels = [_kernel(sigma_mm / spacing, image.device) for spacing in spacing_mm]
     return separable_filtering(image[None, None], kernels, mode="replicate")[0, 0]
 
 
-def _responses(smooth: Tensor, scale: float, spacing_mm: Sequence[float]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _kernel(sigma: float, device: torch.device) -> Tensor:
+    if sigma <= MIN_SIGMA_VOXELS:
+        return torch.ones(1, device=device)
+    return gaussian_1d(torch.tensor(sigma, device=device), truncated=TRUNCATED)
+
+
+def responses(smooth: Tensor, scale: float, spacing_mm: Sequence[float]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return the features of one scale: the image itself, gradient, Laplacian, and norm of the Hessian."""
     axes = [a for a in range(3) if smooth.shape[a] > 1]
     first = {a: _derivative(smooth, a, spacing_mm[a]) for a in axes}
     gradient = torch.sqrt(sum((g * g for g in first.values()), torch.zeros_like(smooth)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from napari_medmeta.core import Box, MissingExamplesError, SliceExample, Support, Triple
+from napari_medmeta.core import Box, MissingExamplesError, SliceExample, SliceRef, Support, Triple
 from napari_medmeta.engine.features import FeatureMaps
 from napari_medmeta.engine.task import UNKNOWN, Faces, PaintedSlice, Task
 
@@ -42,6 +42,9 @@ class RegionConfig:
     max_voxels_large
         The same for regions that would have to be pooled more than twofold: large organs on thin slices
         take longer rather than lose their edges.
+    max_step
+        At most this many slices are pooled along the normal, and never so many that the region becomes coarser
+        along the normal than in the plane.
     """
 
     margin_mm: float = 12.0
@@ -51,6 +54,7 @@ class RegionConfig:
     click_margin_mm: float = 30.0
     max_voxels: int = 350_000
     max_voxels_large: int = 1_400_000
+    max_step: int = 1
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,9 @@ class Region:
     bounded
         Faces (along D, H, W) beyond which nothing is expected.
     missing
-        Slices by which the volume ends before the reach beyond the painted extent, below and above.
+        Region voxels by which the volume ends before the reach beyond the painted extent, below and above.
+    step
+        Pooling along the normal: one region voxel holds so many slices.
     """
 
     order: Triple
@@ -76,6 +82,17 @@ class Region:
     factor: int
     bounded: Faces
     missing: tuple[int, int]
+    step: int = 1
+
+    @property
+    def pooling(self) -> Triple:
+        """Voxels of the scan that one region voxel holds along D, H, W."""
+        return self.step, self.factor, self.factor
+
+    @property
+    def depths(self) -> int:
+        """Number of region voxels along D."""
+        return -(-self.full_shape[0] // self.step)
 
     @property
     def full_shape(self) -> Triple:
@@ -85,16 +102,40 @@ class Region:
 
     def depth_of(self, index: int) -> int:
         """Return the depth of slice ``index`` along the normal; outside of [0, D) where it is not inside."""
-        return index - self.box.start[self.order[0]]
+        return (index - self.box.start[self.order[0]]) // self.step
 
     def cut(self, maps: Tensor) -> Tensor:
         """Cut (..., I, J, K) to the region as (..., D, H, W), not pooled."""
-        lead = maps.ndim - 3
-        cropped = maps[(..., *self.box.slices)]
-        return cropped.permute(*range(lead), *(lead + a for a in self.order))
+        return self.seen(maps[(..., *self.box.slices)])
 
-    def upsample(self, maps: Tensor) -> Tensor:
-        """Bring pooled (C, n, H', W') back to the slices' own resolution (C, n, H, W), linearly."""
+    def seen(self, maps: Tensor) -> Tensor:
+        """Turn (..., I, J, K) of a part of the box to (..., D, H, W)."""
+        lead = maps.ndim - 3
+        return maps.permute(*range(lead), *(lead + a for a in self.order))
+
+    def slab(self, start: int, stop: int) -> Box:
+        """Return the part of the box between its slices ``start`` and ``stop`` (half-open, counted in the box)."""
+        normal = self.order[0]
+        first, last = list(self.box.start), list(self.box.stop)
+        first[normal], last[normal] = self.box.start[normal] + start, self.box.start[normal] + stop
+        return Box((first[0], first[1], first[2]), (last[0], last[1], last[2]))
+
+    def upsample(self, maps: Tensor, *, first: int = 0, slices: range | None = None) -> Tensor:
+        """Bring pooled (C, n, H', W') back to the slices' own resolution (C, m, H, W), linearly.
+
+        Parameters
+        ----------
+        first
+            The depth at which ``maps`` starts.
+        slices
+            The m slices wanted, counted in the box; all that ``maps`` holds without.
+        """
+        if slices is None:
+            slices = range(first * self.step, min((first + maps.shape[1]) * self.step, self.full_shape[0]))
+        if self.step > 1:
+            maps = _along_depth(maps, [(z + 0.5) / self.step - 0.5 - first for z in slices])
+        else:
+            maps = maps[:, slices.start - first : slices.stop - first]
         if self.factor == 1:
             return maps
         _, h, w = self.full_shape
@@ -133,22 +174,35 @@ def find_region(support: Support, spacing_mm: Sequence[float], config: RegionCon
         widest = _largest_diameter_mm(support, normal, spacing_mm)
     margin[normal] = _reach(complete, widest, spacing_mm[normal], config)
     box = painted.grown((margin[0], margin[1], margin[2]), support.shape)
-    factor = _pooling(box.size, config)
+    factor, step = _pooling(box.size, [spacing_mm[a] for a in (normal, *plane)], config)
     reach = margin[normal]
     below = max(0, reach - painted.start[normal])
     above = max(0, painted.stop[normal] + reach - support.shape[normal])
     h, w = ((box.start[a] > 0, box.stop[a] < support.shape[a]) for a in plane)
     bounded = ((below == 0, above == 0), h, w)
-    return Region((normal, plane[0], plane[1]), box, factor, bounded, (below, above))
+    missing = (-(-below // step), -(-above // step))
+    return Region((normal, plane[0], plane[1]), box, factor, bounded, missing, step)
 
 
-def _pooling(voxels: int, config: RegionConfig) -> int:
+def _pooling(voxels: int, spacing_mm: Sequence[float], config: RegionConfig) -> tuple[int, int]:
+    """Return the pooling in the plane and along the normal."""
+
     # By whole factors: a little more than was asked for is better than half the resolution.
-    def needed(most: int) -> int:
+    def needed(voxels: float, most: int) -> int:
         return max(1, int(np.ceil(np.sqrt(voxels / most) - 0.1)))
 
-    factor = needed(config.max_voxels)
-    return factor if factor <= 2 else max(2, needed(config.max_voxels_large))
+    factor = needed(voxels, config.max_voxels)
+    if factor <= 2:
+        return factor, 1
+    factor, step = max(2, needed(voxels, config.max_voxels_large)), 1
+    pixel = min(spacing_mm[1:])
+    # Thin slices first give up what the plane has given up already; what that saves goes back to the plane.
+    while step < config.max_step and (step + 1) * spacing_mm[0] <= factor * pixel:
+        finer = max(2, needed(voxels / (step + 1), config.max_voxels_large))
+        if finer == factor and factor == 2:
+            break
+        factor, step = finer, step + 1
+    return factor, step
 
 
 def _normal(support: Support) -> int:
@@ -181,17 +235,18 @@ def _largest_diameter_mm(support: Support, normal: int, spacing_mm: Sequence[flo
 
 def make_task(maps: FeatureMaps, support: Support, region: Region) -> Task:
     """Cut out what the learners see of ``support`` in ``region``."""
-    device = maps.intensity.device
+    device = maps.device
     number = {s: n for n, s in enumerate(support.structures, start=1)}
     classes = _classes(support, region, number).to(device)
     painted = tuple(p for e in support.complete if (p := _painted(e, region, number, device)) is not None)
     d, h, w = (maps.spacing_mm[a] for a in region.order)
+    features, intensity = _pooled_features(maps, region)
     return Task(
-        features=_pool(region.cut(maps.maps).float(), region.factor),
-        intensity=_pool(region.cut(maps.intensity)[None], region.factor)[0],
-        spacing_mm=(d, h * region.factor, w * region.factor),
-        classes=_pool_classes(classes, len(number), region.factor),
-        painted=tuple(_pool_painted(p, len(number), region.factor) for p in painted),
+        features=features,
+        intensity=intensity,
+        spacing_mm=(d * region.step, h * region.factor, w * region.factor),
+        classes=_pool_classes(classes, len(number), region.pooling),
+        painted=_one_a_depth(_pool_painted(p, len(number), region.pooling) for p in painted),
         structures=len(number),
         bounded=region.bounded,
         missing=region.missing,
@@ -199,13 +254,25 @@ def make_task(maps: FeatureMaps, support: Support, region: Region) -> Task:
     )
 
 
+def _pooled_features(maps: FeatureMaps, region: Region) -> tuple[Tensor, Tensor]:
+    """Return (C, D, H, W) features and (D, H, W) intensities, slab by slab: the whole need not fit at full size."""
+    deep, height, width = region.full_shape
+    thickness = max(region.step, maps.voxels_at_once // (height * width) // region.step * region.step)
+    features, intensity = [], []
+    for start in range(0, deep, thickness):
+        slab = region.slab(start, min(start + thickness, deep))
+        features.append(_pool(region.seen(maps.crop(slab)), region.pooling))
+        intensity.append(_pool(region.seen(maps.intensity[slab.slices])[None], region.pooling)[0])
+    return torch.cat(features, dim=1), torch.cat(intensity)
+
+
 def _embedded(maps: FeatureMaps, region: Region) -> Tensor | None:
     if maps.embedding is None:
         return None
     centres = []
     for axis in range(3):
-        # The pooled plane's voxels lie in the middle of the voxels that they stand for.
-        step = 1 if axis == region.order[0] else region.factor
+        # The pooled voxels lie in the middle of the voxels that they stand for.
+        step = region.pooling[region.order.index(axis)]
         start, stop = region.box.start[axis], region.box.stop[axis]
         centres.append(torch.arange(start, stop, step, dtype=torch.float32) + (step - 1) / 2)
     return maps.embedding.sampled(centres).permute(0, *(1 + a for a in region.order))
@@ -213,16 +280,25 @@ def _embedded(maps: FeatureMaps, region: Region) -> Tensor | None:
 
 def _classes(support: Support, region: Region, number: dict[int, int]) -> Tensor:
     labels, known = support.labels_and_known()
+    labels, known = labels[region.box.slices], known[region.box.slices].copy()
     for example in support.examples:
         # Unpainted voxels of a slice where a structure was not looked for may belong to it.
         if example.complete_for is not None and not example.complete_for.issuperset(number):
-            known[example.ref.slicer] &= labels[example.ref.slicer] != 0
+            inside = _inside(example.ref, region.box)
+            if inside is not None:
+                known[inside] &= labels[inside] != 0
     lookup = np.full(256, UNKNOWN, dtype=np.int64)
     lookup[0] = 0
     for structure, n in number.items():
         lookup[structure] = n
     classes = np.where(known, lookup[labels], UNKNOWN)
-    return region.cut(torch.from_numpy(classes)).contiguous()
+    return region.seen(torch.from_numpy(classes)).contiguous()
+
+
+def _inside(ref: SliceRef, box: Box) -> tuple[slice | int, ...] | None:
+    """Return the index of the slice in an array cut to ``box``, None where it lies outside."""
+    index = ref.index - box.start[ref.axis]
+    return SliceRef(ref.axis, index).slicer if 0 <= index < box.shape[ref.axis] else None
 
 
 def _painted(
@@ -246,26 +322,48 @@ def _painted(
     return PaintedSlice(axis, index, torch.from_numpy(np.ascontiguousarray(classes)).to(device), asked, example.weight)
 
 
-def _pool(maps: Tensor, factor: int) -> Tensor:
-    return maps.contiguous() if factor == 1 else F.avg_pool2d(maps, factor, ceil_mode=True)
+def _along_depth(maps: Tensor, places: Sequence[float]) -> Tensor:
+    """Return (C, m, H, W) at fractional depths of (C, n, H, W), linearly, the last ones going on."""
+    at = torch.tensor(places, dtype=torch.float32, device=maps.device).clamp(0, maps.shape[1] - 1)
+    low = at.floor().long()
+    high = (low + 1).clamp(max=maps.shape[1] - 1)
+    return torch.lerp(maps[:, low], maps[:, high], (at - low)[None, :, None, None])
 
 
-def _pool_classes(classes: Tensor, structures: int, factor: int) -> Tensor:
-    if factor == 1:
+def _pool(maps: Tensor, pooling: Triple) -> Tensor:
+    if pooling == (1, 1, 1):
+        return maps.contiguous()
+    if pooling[0] == 1:
+        return F.avg_pool2d(maps, pooling[1:], ceil_mode=True)
+    return F.avg_pool3d(maps, pooling, ceil_mode=True)
+
+
+def _pool_classes(classes: Tensor, structures: int, pooling: Triple) -> Tensor:
+    if pooling == (1, 1, 1):
         return classes
     # The most frequent known class wins, so that single clicked voxels survive the pooling.
-    votes = torch.stack([_pool((classes == c).float(), factor) for c in range(structures + 1)])
+    votes = torch.cat([_pool((classes == c).float()[None], pooling) for c in range(structures + 1)])
     best = votes.argmax(0)
     return torch.where(votes.sum(0) > 0, best, UNKNOWN)
 
 
-def _pool_painted(painted: PaintedSlice, structures: int, factor: int) -> PaintedSlice:
-    if factor == 1:
+def _pool_painted(painted: PaintedSlice, structures: int, pooling: Triple) -> PaintedSlice:
+    if pooling == (1, 1, 1):
         return painted
+    index = painted.index // pooling[painted.axis]
     if painted.axis == 0:
-        pooled = _pool_classes(painted.classes[None], structures, factor)[0]
-        return replace(painted, classes=pooled)
-    # Of a slice on another axis only its long side lies in the pooled plane.
+        pooled = _pool_classes(painted.classes[None], structures, (1, pooling[1], pooling[2]))[0]
+        return replace(painted, index=index, classes=pooled)
+    sides = tuple(pooling[a] for a in range(3) if a != painted.axis)
     votes = torch.stack([(painted.classes == c).float() for c in range(structures + 1)])
-    pooled = F.avg_pool2d(votes, (1, factor), ceil_mode=True).argmax(0)
-    return replace(painted, index=painted.index // factor, classes=pooled)
+    return replace(painted, index=index, classes=F.avg_pool2d(votes, sides, ceil_mode=True).argmax(0))
+
+
+def _one_a_depth(painted: Iterable[PaintedSlice]) -> tuple[PaintedSlice, ...]:
+    """Keep one example for each place: of slices that were pooled into one, the one that counts most."""
+    kept: dict[tuple[int, int], PaintedSlice] = {}
+    for example in painted:
+        place = example.axis, example.index
+        if place not in kept or example.weight > kept[place].weight:
+            kept[place] = example
+    return tuple(kept.values())

@@ -97,6 +97,11 @@ class Task:
         """Indices of the complete slices along D, ascending."""
         return tuple(sorted(p.index for p in self.painted if p.axis == 0))
 
+    @cached_property
+    def walls(self) -> tuple[int, ...]:
+        """Indices of the slices along D of which every voxel is known, ascending: nothing spreads across them."""
+        return tuple(z for z in self.depths if bool((self.classes[z] >= 0).all()))
+
     def distance_mm(self, depths: Sequence[int]) -> Tensor:
         """Return (n,) float32: how far each slice of ``depths`` is from the nearest complete one; 0 without any."""
         gaps = [min((abs(z - p) for p in self.depths), default=0) * self.spacing_mm[0] for z in depths]

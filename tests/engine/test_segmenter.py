@@ -64,11 +64,40 @@ def test_painted_slices_come_back_exactly_as_painted(ready: Segmenter, paint: Pa
 
 def test_the_slice_on_screen_comes_first_and_covers_only_itself(ready: Segmenter, paint: Paint) -> None:
     focus = SliceRef(0, 10)
-    first, last = list(ready.propose(paint(8, 14, generation=5), focus=focus))
+    first, *_, last = ready.propose(paint(8, 14, generation=5), focus=focus)
     assert first.covered.shape[0] == 1
     assert first.covered.start[0] == 10
     assert last.covered.shape == ready.segment(paint(8, 14)).covered.shape
     assert first.generation == last.generation == 5
+
+
+def test_the_answer_comes_from_the_slice_on_screen_outward(ready: Segmenter, paint: Paint) -> None:
+    focus = SliceRef(0, 9)
+    _, *parts, last = ready.propose(paint(8, 14), focus=focus)
+    ranges = [(part.covered.start[0], part.covered.stop[0]) for part in parts]
+    assert ranges[0] == (8, 14)
+    assert sorted(ranges) == [(last.box.start[0], 8), (8, 14), (14, last.box.stop[0])]
+    distances = [max(start - focus.index, focus.index - stop + 1, 0) for start, stop in ranges]
+    assert distances == sorted(distances)
+
+
+def test_the_parts_together_are_the_whole_answer(ready: Segmenter, paint: Paint) -> None:
+    _, *parts, last = ready.propose(paint(7, 12, 17), focus=SliceRef(0, 20))
+    assert len(parts) > 2
+    for part in parts:
+        assert np.array_equal(part.labels, last.labels_in(part.box))
+        assert np.array_equal(part.confidence, last.confidence_in(part.box))
+
+
+def test_where_one_looks_does_not_change_the_answer(ready: Segmenter, paint: Paint) -> None:
+    *_, seen = ready.propose(paint(8, 14), focus=SliceRef(0, 20))
+    unseen = ready.segment(paint(8, 14))
+    assert np.array_equal(seen.labels, unseen.labels)
+    assert seen.expected_dice == unseen.expected_dice
+
+
+def test_without_a_slice_on_screen_there_is_one_answer(ready: Segmenter, paint: Paint) -> None:
+    assert len(list(ready.propose(paint(8, 14)))) == 1
 
 
 def test_removing_an_example_gives_what_would_have_been_without_it(

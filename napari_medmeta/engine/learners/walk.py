@@ -103,10 +103,10 @@ def refine(task: Task, log_prior: Tensor, depths: Sequence[int], *, first: int, 
 
 
 def walled_slab(task: Task, depths: Sequence[int]) -> tuple[int, int]:
-    """Return the half-open range of depths between the complete slices on both sides of ``depths``."""
+    """Return the half-open range of depths between the walls on both sides of ``depths``."""
     low, high = min(depths), max(depths)
-    below = [z for z in task.depths if z <= low]
-    above = [z for z in task.depths if z >= high]
+    below = [z for z in task.walls if z <= low]
+    above = [z for z in task.walls if z >= high]
     return (below[-1] if below else 0), (above[0] + 1 if above else task.shape[0])
 
 
@@ -164,12 +164,15 @@ def _edge_weights(task: Task, slab: Task, beta: float) -> list[Tensor]:
 
 
 def _neighbours(weights: Sequence[Tensor], x: Tensor) -> Tensor:
-    out = torch.zeros_like(x)
+    return _add_neighbours(torch.zeros_like(x), weights, x, sign=1.0)
+
+
+def _add_neighbours(out: Tensor, weights: Sequence[Tensor], x: Tensor, *, sign: float) -> Tensor:
     for axis, w in enumerate(weights):
         n, dim = x.shape[axis + 1], axis + 1
         if n > 1:
-            out.narrow(dim, 0, n - 1).addcmul_(w, x.narrow(dim, 1, n - 1))
-            out.narrow(dim, 1, n - 1).addcmul_(w, x.narrow(dim, 0, n - 1))
+            out.narrow(dim, 0, n - 1).addcmul_(w, x.narrow(dim, 1, n - 1), value=sign)
+            out.narrow(dim, 1, n - 1).addcmul_(w, x.narrow(dim, 0, n - 1), value=sign)
     return out
 
 
@@ -196,33 +199,46 @@ def _solve(
     """Solve (L + strength) x = neighbours of seeds + strength * guess on the free voxels.
 
     The background class is what the others leave, so that only S systems are solved. Jacobi-preconditioned
-    conjugate gradients (Shewchuk, "An Introduction to the Conjugate Gradient Method", 1994, B3).
+    conjugate gradients (Shewchuk, "An Introduction to the Conjugate Gradient Method", 1994, B3), written for the
+    symmetrically scaled unknowns sqrt(diagonal) * x: the same steps with half of the passes over memory.
     """
     free = (~fixed).float()
     foreground = seeds[1:]
     diagonal = _degree(weights, free) + drain + strength
-    x = guess[1:] * free
-    target = (_neighbours(weights, foreground) + strength * guess[1:]) * free
-    residual = target - (diagonal * x - _neighbours(weights, x)) * free
-    scaled = residual / diagonal
-    step = scaled.clone()
-    power = _dot(residual, scaled)
-    goal = config.tolerance**2 * _dot(target, target / diagonal).clamp_min(1e-12)
+    scale = free * torch.rsqrt(diagonal)
+    target = (_neighbours(weights, foreground) + strength * guess[1:]) * scale
+    coupling = [_both_ends(w, scale, axis) for axis, w in enumerate(weights)]
+    y = guess[1:] * free * torch.sqrt(diagonal)
+    residual = target - _applied(coupling, y)
+    step = residual.clone()
+    power = _dot(residual, residual)
+    goal = config.tolerance**2 * _dot(target, target).clamp_min(1e-12)
     for _ in range(config.iterations):
         if bool((power <= goal).all()):
             break
-        applied = (diagonal * step - _neighbours(weights, step)) * free
+        applied = _applied(coupling, step)
         length = power / _dot(step, applied).clamp_min(1e-20)
-        x = x + length * step
-        residual = residual - length * applied
-        scaled = residual / diagonal
-        renewed = _dot(residual, scaled)
-        step = scaled + (renewed / power.clamp_min(1e-20)) * step
+        y.addcmul_(length, step)
+        residual.addcmul_(length, applied, value=-1.0)
+        renewed = _dot(residual, residual)
+        step.mul_(renewed / power.clamp_min(1e-20)).add_(residual)
         power = renewed
-    x = (x + foreground).clamp(0.0, 1.0)
+    x = (y * scale + foreground).clamp(0.0, 1.0)
     rest = (1.0 - x.sum(0, keepdim=True)).clamp(0.0, 1.0)
     return torch.cat([rest, x])
 
 
+def _both_ends(weights: Tensor, scale: Tensor, axis: int) -> Tensor:
+    """Return the weights between neighbours along ``axis``, times the scale of both."""
+    n = scale.shape[axis]
+    return weights * scale.narrow(axis, 0, n - 1) * scale.narrow(axis, 1, n - 1) if n > 1 else weights
+
+
+def _applied(coupling: Sequence[Tensor], y: Tensor) -> Tensor:
+    return _add_neighbours(y.clone(), coupling, y, sign=-1.0)
+
+
 def _dot(a: Tensor, b: Tensor) -> Tensor:
-    return (a * b).sum(dim=(1, 2, 3), keepdim=True)
+    """Return (S, 1, 1, 1) inner products of (S, D, H, W)."""
+    # One by one: the library of linear algebra is twenty times as fast as a product and a sum.
+    return torch.stack([torch.dot(p, q) for p, q in zip(a.flatten(1), b.flatten(1), strict=True)])[:, None, None, None]

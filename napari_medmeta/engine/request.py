@@ -1,0 +1,336 @@
+"""One request to the engine: everything that follows from one support set, answered part by part.
+
+Complete slices are walls (see `napari_medmeta.engine.learners.walk`): what is proposed between two of them depends on
+nothing beyond. So the whole answer is made of the parts between them, the ones nearest to the slice on screen first.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from napari_medmeta.core import (
+    Box,
+    CancelToken,
+    FloatArray,
+    InputError,
+    LabelArray,
+    MissingExamplesError,
+    Progress,
+    Proposal,
+    SliceRef,
+    Support,
+)
+from napari_medmeta.engine.correction import check_network, corrected_log_odds
+from napari_medmeta.engine.expectation import expected_dice, slice_dice
+from napari_medmeta.engine.features import FeatureMaps
+from napari_medmeta.engine.fusion import Fold, FusionConfig, Trust, as_log_posterior, fit_trust
+from napari_medmeta.engine.learners import default_learners
+from napari_medmeta.engine.learners.base import Fitted, Learner, Scene, SceneConfig
+from napari_medmeta.engine.learners.walk import WalkConfig, refine, walled_slab
+from napari_medmeta.engine.network import FusionNetwork
+from napari_medmeta.engine.region import Region, RegionConfig, find_region, make_task
+from napari_medmeta.engine.task import Task
+
+__all__ = ["EngineConfig", "Request", "parts_of"]
+
+_Scalar = TypeVar("_Scalar", bound=np.generic)
+
+MOST_PARTS = 6
+"""Parts in which an answer arrives: each one costs the window a redraw."""
+
+CHECKED, CORRECTED = 0.5, 0.9
+"""Progress when the left-out check is done, and within each part when only the smoothing is left."""
+
+SLICES_AT_ONCE = 16
+"""Slices brought to full resolution together: all of a large organ's would need gigabytes."""
+
+
+@dataclass(frozen=True)
+class EngineConfig:
+    """All settings of the engine.
+
+    Parameters
+    ----------
+    learners
+        The sources of evidence.
+    folds
+        At most this many painted slices are left out in turn; more tell little new and cost time.
+    network
+        Whether the trained network corrects what the sources say.
+    memory_budget_bytes
+        How much memory the engine may need at its peak; what is free where None. With less, features are computed
+        where they are needed instead of being kept: slower, with the same answers.
+    """
+
+    learners: tuple[Learner, ...] = field(default_factory=default_learners)
+    region: RegionConfig = field(default_factory=RegionConfig)
+    scene: SceneConfig = field(default_factory=SceneConfig)
+    fusion: FusionConfig = field(default_factory=FusionConfig)
+    walk: WalkConfig = field(default_factory=WalkConfig)
+    folds: int = 4
+    network: bool = True
+    memory_budget_bytes: int | None = None
+
+
+def parts_of(task: Task, *, most: int = MOST_PARTS) -> list[range]:
+    """Return the depths between the walls of ``task``, each part from its first wall to the next one's eve.
+
+    Neighbouring parts are joined until there are at most ``most`` of about the same thickness.
+    """
+    deep = task.shape[0]
+    edges = [0, *(z for z in task.walls if z > 0), deep]
+    least = deep / most
+    kept = [0]
+    for edge in edges[1:-1]:
+        if edge - kept[-1] >= least and deep - edge >= least:
+            kept.append(edge)
+    return [range(a, b) for a, b in zip(kept, [*kept[1:], deep], strict=True)]
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """The answer for the slices of one part, counted in the region's box."""
+
+    slices: range
+    labels: LabelArray
+    confidence: FloatArray
+    slice_dice: Mapping[SliceRef, float]
+
+
+class Request:
+    """One support set on one volume.
+
+    Raises
+    ------
+    InputError
+        When the examples belong to a volume of another shape.
+    MissingExamplesError
+        When no structure has an example.
+    """
+
+    def __init__(
+        self,
+        maps: FeatureMaps,
+        support: Support,
+        config: EngineConfig,
+        network: FusionNetwork | None,
+        seed: int,
+        progress: Progress,
+        cancel: CancelToken | None,
+    ) -> None:
+        if support.shape != maps.shape:
+            raise InputError(
+                f"The examples belong to a volume of the shape {support.shape}", expected=f"the scan's {maps.shape}"
+            )
+        painted = support.painted_structures()
+        if not painted:
+            raise MissingExamplesError(
+                "No structure has been painted yet", next_step="Paint a structure on one slice, or click on it"
+            )
+        self._support = replace(support, structures=painted)
+        self._config, self._network, self._seed = config, network, seed
+        self._progress, self._cancel = progress, cancel
+        self._seconds: dict[str, float] = {}
+        started = time.perf_counter()
+        self._region: Region = find_region(self._support, maps.spacing_mm, config.region)
+        self._task: Task = make_task(maps, self._support, self._region)
+        self._scene = Scene(self._task, config.scene, seed=seed)
+        self._names = tuple(learner.name for learner in config.learners)
+        self._fitted: dict[str, Fitted] = {}
+        self._seconds["region"] = time.perf_counter() - started
+
+    def on_focus(self, focus: SliceRef) -> Proposal | None:
+        """Answer for one slice, if it is one of the region's own."""
+        depth = self._region.depth_of(focus.index)
+        normal = self._region.order[0]
+        local = focus.index - self._region.box.start[normal]
+        if focus.axis != normal or not 0 <= local < self._region.full_shape[0]:
+            return None
+        started = time.perf_counter()
+        fixed = self._trust(())
+        posterior = self._posterior([depth], fixed)
+        self._seconds["visible slice"] = time.perf_counter() - started
+        part = self._part(posterior, fixed, depth, range(local, local + 1))
+        return self._proposal([part], fixed, Box.of_slice(focus, self._support.shape))
+
+    def outward(self, focus: SliceRef | None) -> Iterator[Proposal]:
+        """Answer part by part from ``focus`` outward, and then for the whole volume; only that without a focus."""
+        started = time.perf_counter()
+        trust = self._trust(self._folds())
+        self._seconds["left-out check"] = time.perf_counter() - started
+        started = time.perf_counter()
+        found: dict[int, tuple[_Part, Tensor]] = {}
+        parts = parts_of(self._task)
+        for n, part in enumerate(self._nearest_first(parts, focus)):
+            first, posterior = self._settled(part, trust, n / len(parts), 1 / len(parts))
+            answer = self._part(posterior, trust, first, self._slices(part))
+            found[part.start] = answer, posterior[:, part.start - first : part.stop - first]
+            self._seconds["proposal"] = time.perf_counter() - started
+            if focus is not None and len(parts) > 1:
+                yield self._proposal([answer], trust, self._covered(answer.slices))
+        ordered = [found[part.start] for part in parts]
+        posterior = torch.cat([p for _, p in ordered], dim=1)
+        expected = expected_dice(posterior, trust, self._task, range(self._task.shape[0]))
+        whole = Box.whole(self._support.shape)
+        proposal = self._proposal([answer for answer, _ in ordered], trust, whole, expected)
+        self._progress(1.0, "done")
+        yield proposal
+
+    def _nearest_first(self, parts: Sequence[range], focus: SliceRef | None) -> list[range]:
+        on_axis = focus is not None and focus.axis == self._region.order[0]
+        depths = self._task.depths or (0,)
+        near = self._region.depth_of(focus.index) if focus is not None and on_axis else depths[len(depths) // 2]
+        return sorted(parts, key=lambda part: max(part.start - near, near - part.stop + 1, 0))
+
+    def _slices(self, part: range) -> range:
+        """Return the slices of the box that belong to ``part``: from the painted slice of its wall on."""
+        edges = []
+        painted = {self._region.depth_of(r.index): r.index for r in self._walls()}
+        for depth in (part.start, part.stop):
+            own = painted.get(depth, 0) - self._region.box.start[self._region.order[0]]
+            if depth in (0, self._task.shape[0]):
+                edges.append(0 if depth == 0 else self._region.full_shape[0])
+            else:
+                edges.append(own)
+        return range(edges[0], edges[1])
+
+    def _walls(self) -> list[SliceRef]:
+        normal = self._region.order[0]
+        return [e.ref for e in self._support.complete if e.ref.axis == normal]
+
+    def _settled(self, part: range, trust: Trust, done: float, share: float) -> tuple[int, Tensor]:
+        """Return the posterior of ``part`` after smoothing, with the wall that closes it, and where it starts."""
+
+        def check(within: float, stage: str) -> None:
+            self._check(CHECKED + (1 - CHECKED) * (done + share * within), stage)
+
+        check(0.0, "sources of evidence")
+        posterior = self._posterior(part, trust)
+        check(CORRECTED, "smoothing")
+        start, stop = walled_slab(self._task, part)
+        # Nobody asks for the prior of a wall: every voxel of it is known.
+        prior = F.pad(posterior, (0, 0, 0, 0, 0, stop - part.stop))
+        depths = range(start, stop)
+        return start, refine(self._task, prior, depths, first=start, config=self._config.walk)
+
+    def _posterior(self, depths: Sequence[int], trust: Trust) -> Tensor:
+        if not self._fitted:
+            self._fitted = self._fit(self._scene)
+        evidence = self._evidence(self._fitted, depths)
+        return as_log_posterior(corrected_log_odds(self._network, self._scene, evidence, trust, depths))
+
+    def _trust(self, folds: Sequence[Fold]) -> Trust:
+        trust = fit_trust(self._names, self._task.structures, folds, self._config.fusion, self._task.device)
+        return trust if self._network is None else check_network(self._network, folds, trust)
+
+    def _folds(self) -> list[Fold]:
+        folds = []
+        chosen = _spread(self._task.depths, self._config.folds) if len(self._task.depths) > 1 else []
+        for n, depth in enumerate(chosen):
+            self._check(CHECKED * n / len(chosen), "checking whom to trust")
+            left = self._task.without(depth)
+            if not bool((left.classes > 0).any()):
+                continue
+            scene = Scene(left, self._config.scene, seed=self._seed)
+            evidence = {name: e[:, 0] for name, e in self._evidence(self._fit(scene), [depth]).items()}
+            folds.append(Fold(evidence, self._task.classes[depth], scene, depth))
+        return folds
+
+    def _fit(self, scene: Scene) -> dict[str, Fitted]:
+        fitted = {}
+        for learner in self._config.learners:
+            self._raise_if_cancelled()
+            fitted[learner.name] = learner.fit(scene)
+        return fitted
+
+    def _evidence(self, fitted: Mapping[str, Fitted], depths: Sequence[int]) -> dict[str, Tensor]:
+        evidence = {}
+        for name, learner in fitted.items():
+            self._raise_if_cancelled()
+            evidence[name] = learner.evidence(depths)
+        return evidence
+
+    def _check(self, fraction: float, stage: str) -> None:
+        self._raise_if_cancelled()
+        self._progress(fraction, stage)
+
+    def _raise_if_cancelled(self) -> None:
+        if self._cancel is not None:
+            self._cancel.raise_if_cancelled()
+
+    def _part(self, posterior: Tensor, trust: Trust, first: int, slices: range) -> _Part:
+        """Draw ``slices`` from the posterior of the depths from ``first`` on."""
+        ids = np.array([0, *self._support.structures], dtype=np.uint8)
+        labels, confidence = [], []
+        probability = posterior.exp()
+        for start in range(slices.start, slices.stop, SLICES_AT_ONCE):
+            chunk = range(start, min(start + SLICES_AT_ONCE, slices.stop))
+            best, winner = self._region.upsample(probability, first=first, slices=chunk).max(0)
+            labels.append(ids[winner.cpu().numpy()])
+            confidence.append(best.float().cpu().numpy())
+        box = self._region.slab(slices.start, slices.stop)
+        drawn = self._region.to_volume_axes(np.concatenate(labels))
+        sure = self._region.to_volume_axes(np.concatenate(confidence))
+        _keep_painted(self._support, box, drawn, sure)
+        return _Part(slices, drawn, sure, self._slice_dice(posterior, trust, first, slices))
+
+    def _slice_dice(self, posterior: Tensor, trust: Trust, first: int, slices: range) -> dict[SliceRef, float]:
+        normal, step = self._region.order[0], self._region.step
+        depths = range(first, first + posterior.shape[1])
+        expected = slice_dice(posterior, trust, self._task, depths)
+        start = self._region.box.start[normal]
+        per_slice = ((z, expected[min(z // step, depths[-1]) - first]) for z in slices)
+        return {SliceRef(normal, start + z): dice for z, dice in per_slice if dice is not None}
+
+    def _covered(self, slices: range) -> Box:
+        """Return the whole slices of the scan on which ``slices`` of the box lie."""
+        normal, shape = self._region.order[0], self._support.shape
+        slab = self._region.slab(slices.start, slices.stop)
+        start, stop = [0, 0, 0], list(shape)
+        start[normal], stop[normal] = slab.start[normal], slab.stop[normal]
+        return Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))
+
+    def _proposal(
+        self, parts: Sequence[_Part], trust: Trust, covered: Box, expected: Sequence[float] | None = None
+    ) -> Proposal:
+        """Put parts, in order, together; ``expected`` is known for the whole answer alone."""
+        normal = self._region.order[0]
+        structures = self._support.structures
+        return Proposal(
+            generation=self._support.generation,
+            box=self._region.slab(parts[0].slices.start, parts[-1].slices.stop),
+            labels=_joined([part.labels for part in parts], normal),
+            confidence=_joined([part.confidence for part in parts], normal),
+            covered=covered,
+            expected_dice={} if expected is None else dict(zip(structures, expected, strict=True)),
+            slice_dice={ref: dice for part in parts for ref, dice in part.slice_dice.items()},
+            trust={s: trust.shares(n) for n, s in enumerate(structures, start=1)},
+            seconds=dict(self._seconds),
+        )
+
+
+def _joined(arrays: Sequence[npt.NDArray[_Scalar]], axis: int) -> npt.NDArray[_Scalar]:
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays, axis=axis)
+
+
+def _spread(depths: Sequence[int], count: int) -> list[int]:
+    if len(depths) <= count:
+        return list(depths)
+    # Both ends tell how the structure ends, the middle how it goes on.
+    return [depths[i] for i in np.unique(np.linspace(0, len(depths) - 1, count).round().astype(int))]
+
+
+def _keep_painted(support: Support, box: Box, labels: LabelArray, confidence: FloatArray) -> None:
+    painted, known = support.labels_and_known()
+    inside = known[box.slices]
+    labels[inside] = painted[box.slices][inside]
+    confidence[inside] = 1.0
