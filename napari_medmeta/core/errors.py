@@ -84,6 +84,9 @@ class GeometryMismatchError(InputError):
 class VolumeTooLargeError(InputError):
     """The volume would not fit into memory."""
 
+    fits_voxels: int | None = None
+    """About how many voxels would fit, where that is known."""
+
 
 class AnnotationError(InputError):
     """The painted examples cannot be used."""

@@ -14,6 +14,7 @@ from napari_medmeta.ui.key_help import shown_key
 from napari_medmeta.ui.keys import Act, with_keys
 from napari_medmeta.ui.slice_strip import SliceStrip
 from napari_medmeta.ui.structure_table import StructureTable
+from napari_medmeta.ui.too_large import TooLargeOffer
 
 __all__ = ["PanelBody"]
 
@@ -35,6 +36,7 @@ class PanelBody(QWidget):
         self._keys = keys
         self.strip = SliceStrip()
         self.scan_box, self.hint, self.table = ScanBox(), HintLine(), StructureTable()
+        self.too_large = TooLargeOffer()
         self.paint_box, self.proposal_box = PaintBox(), ProposalBox()
         self.work_line, self.save_box, self.footer = WorkLine(), SaveBox(), Footer()
         self._lay_out()
@@ -83,7 +85,7 @@ class PanelBody(QWidget):
         column = QVBoxLayout(content)
         column.setContentsMargins(MARGIN, MARGIN, MARGIN, MARGIN)
         parts: tuple[QWidget, ...] = (
-            self.scan_box, self.hint,
+            self.scan_box, self.too_large, self.hint,
             heading("What to look for"), self.table,
             heading("Paint examples"), self.paint_box,
             heading("Proposal"), self.proposal_box, self.work_line,

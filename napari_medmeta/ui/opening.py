@@ -94,7 +94,8 @@ def _place(scan: Scan, folder: Path | None) -> tuple[Path, str]:
     source = scan.source
     if folder is None and source is not None and os.access(source.parent, os.W_OK):
         suffix = next((s for s in SCAN_SUFFIXES if source.name.lower().endswith(s)), "")
-        return source.parent, source.name[: len(source.name) - len(suffix)]
+        stem = source.name[: len(source.name) - len(suffix)]
+        return source.parent, f"{stem}-part-{scan.fingerprint[:8]}" if scan.is_part else stem
     # In a folder shared by all scans only the fingerprint tells two of one name apart.
     safe = re.sub(r"[^\w-]+", "_", scan.name).strip("_") or "scan"
     return folder or user_folder(), f"{safe}-{scan.fingerprint[:8]}"

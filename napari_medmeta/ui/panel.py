@@ -15,7 +15,7 @@ from qtpy.QtCore import Qt, QTimer, Signal
 from qtpy.QtGui import QKeySequence, QShortcut
 from qtpy.QtWidgets import QHBoxLayout
 
-from napari_medmeta.core import MedmetaError, SliceRef
+from napari_medmeta.core import MedmetaError, SliceRef, VolumeTooLargeError
 from napari_medmeta.session import Change, PaintMode, Session
 from napari_medmeta.ui.applications import dock_applications
 from napari_medmeta.ui.bindings import KeyBindings
@@ -27,11 +27,13 @@ from napari_medmeta.ui.docked import DockedWidget
 from napari_medmeta.ui.explain import ExplainSection
 from napari_medmeta.ui.key_help import KeyHelp, shown_key
 from napari_medmeta.ui.keys import Act, chosen_keys
+from napari_medmeta.ui.learner_choice import LearnerSection
 from napari_medmeta.ui.library import library_at
 from napari_medmeta.ui.library_box import LibrarySection
 from napari_medmeta.ui.measurements_table import MeasurementsSection
 from napari_medmeta.ui.opening import Opened, begin_session, open_session
 from napari_medmeta.ui.overlay import Chores
+from napari_medmeta.ui.part_scan import PartChooser, part_arguments
 from napari_medmeta.ui.preferences import Preferences, load_preferences
 from napari_medmeta.ui.saving import SaveEnd, SaveJob, Saver
 from napari_medmeta.ui.scan import scan_of_layer
@@ -39,6 +41,7 @@ from napari_medmeta.ui.score import ScoreLine
 from napari_medmeta.ui.windowing import Window, windows_for
 from napari_medmeta.ui.wiring import wire_painting, wire_proposal, wire_table
 from napari_medmeta.ui.worker import Engine, EngineWorker
+from napari_medmeta.ui.working_grid import PartGrid
 
 __all__ = ["MedmetaPanel"]
 
@@ -78,7 +81,7 @@ class MedmetaPanel(DockedWidget):
         self._preferences = preferences or load_preferences()
         chosen_folder = self._preferences.session_folder
         self._folder = session_folder or (Path(chosen_folder) if chosen_folder else None)
-        self._make_engine = make_engine or partial(_make_segmenter, self._preferences.device)
+        self._make_engine = make_engine or (lambda: _make_segmenter(self._preferences.device, self.learner.chosen))
         self._keys = chosen_keys(self._preferences.keys)
         self._windows: tuple[Window, ...] = ()
         self._bindings = KeyBindings(viewer, self._keys)
@@ -94,7 +97,7 @@ class MedmetaPanel(DockedWidget):
         self.saver = Saver(self)
         self._build()
         self._add_sections(viewer)
-        self._wire()
+        self._wire(viewer)
         viewer.layers.events.inserted.connect(self._layers_changed)
         viewer.layers.events.removed.connect(self._layers_changed)
         self._after_layers_changed()
@@ -135,6 +138,7 @@ class MedmetaPanel(DockedWidget):
         if self.case is None:
             return
         case, self.case = self.case, None
+        self.body.too_large.hide()
         self._bindings.unbind()
         case.close()
         self._windows = ()
@@ -157,6 +161,11 @@ class MedmetaPanel(DockedWidget):
     def is_released(self) -> bool:
         """Return whether the viewer has been let go of."""
         return self._viewer is None
+
+    @property
+    def viewer(self) -> ViewerModel | None:
+        """The viewer beside which the panel is docked, None once it was let go of."""
+        return self._viewer
 
     def message(self) -> str:
         """Return the last message shown."""
@@ -193,10 +202,13 @@ class MedmetaPanel(DockedWidget):
         self.body.add_section("The next patient", self.library)
         self.body.add_section("Why is it so?", self.explain.box)
         self.body.add_section("Honest score", self.score)
-        for part in (self.measurements, self.explain, self.score, self.library):
+        self.learner = LearnerSection(self)
+        if len(self.learner.names) > 1:
+            self.body.add_section("Who proposes", self.learner)
+        for part in (self.measurements, self.explain, self.score, self.library, self.learner):
             self.case_changed.connect(part.follow_case)
 
-    def _wire(self) -> None:
+    def _wire(self, viewer: ViewerModel) -> None:
         self.body.scan_box.scan_chosen.connect(self._choose_scan)
         self.body.scan_box.window_chosen.connect(self._choose_window)
         self.body.scan_box.plane_chosen.connect(self._with(self._choose_plane))
@@ -205,6 +217,9 @@ class MedmetaPanel(DockedWidget):
         wire_painting(self.body.paint_box, self._with, set_mode=self._set_mode, use_labels=self._use_labels)
         wire_proposal(self.body.proposal_box, self._with, set_confidence=self._set_confidence)
         self.body.work_line.cancel_wanted.connect(self._with(lambda c: c.controller.cancel()))
+        self._parts = PartChooser(self.body.too_large, self)
+        self.body.too_large.region_wanted.connect(self._with(lambda c: self._work_on(self._parts.region(viewer, c))))
+        self.body.too_large.coarser_wanted.connect(self._with(lambda c: self._work_on(self._parts.coarser(c))))
         self.saver.ended.connect(self._saved)
         self.saver.running_changed.connect(self.body.save_box.set_saving)
         self.body.save_box.save_wanted.connect(self._with(self._save))
@@ -290,6 +305,19 @@ class MedmetaPanel(DockedWidget):
     def _show_error(self, error: MedmetaError) -> None:
         self.body.footer.set_message(error.message, is_error=True)
         show_warning(error.message)
+        if isinstance(error, VolumeTooLargeError) and self.case is not None:
+            self._parts.refused(error, self.case.controller.scan.grid)
+
+    def _work_on(self, grid: PartGrid | None) -> None:
+        """Open a part of the scan as a scan of its own; its labels are saved on the whole scan's grid."""
+        case = self.case
+        if self._viewer is None or case is None or grid is None:
+            return
+        data, arguments = part_arguments(case.image, case.controller.scan, grid)
+        case.image.visible = False
+        layer = self._viewer.add_image(data, **arguments)
+        self._seen.add(layer.unique_id)
+        self.open_layer(layer)
 
     def _storage_failed(self, text: str) -> None:
         self.body.footer.set_message(text, is_error=True)
@@ -450,11 +478,12 @@ class MedmetaPanel(DockedWidget):
             self._timer.stop()
 
 
-def _make_segmenter(device: str) -> Engine:
+def _make_segmenter(device: str, learner: str) -> Engine:
     # Imported here, in the background: the libraries behind it take seconds to load.
     from napari_medmeta.engine import Segmenter
+    from napari_medmeta.engine.choices import engine_config
 
-    return Segmenter(device=device)
+    return Segmenter(device=device, config=engine_config(learner))
 
 
 def _readable(count: int) -> str:

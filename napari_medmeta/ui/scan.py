@@ -13,6 +13,7 @@ from napari.layers import Image, Labels, Layer
 from napari_medmeta.core import Geometry, GridMap, LabelArray, Modality, UnsupportedImageError, Volume
 from napari_medmeta.session.words import plane_names
 from napari_medmeta.ui.windowing import limits_for
+from napari_medmeta.ui.working_grid import Grid
 
 __all__ = [
     "METADATA_KEY",
@@ -44,14 +45,17 @@ class Scan:
         From the grid of the file to the grid on screen, and back.
     fingerprint
         The hash of the scan as it came from disk, by which its session is known again.
+    is_part
+        Whether it is a region of a scan, or a coarser one, with a session of its own.
     """
 
-    grid: GridMap
+    grid: Grid
     fingerprint: str
     modality: Modality = Modality.OTHER
     name: str = "scan"
     source: Path | None = None
     notes: tuple[str, ...] = ()
+    is_part: bool = False
 
     def volume(self, array: Any) -> Volume:
         """Return ``array`` (I, J, K on the grid on screen) as a volume."""
@@ -72,8 +76,8 @@ def scan_of(volume: Volume) -> Scan:
 
 def layer_arguments(volume: Volume) -> tuple[Any, dict[str, Any]]:
     """Return data and keyword arguments of the image layer that shows ``volume`` upright, in mm."""
-    scan = scan_of(volume)
-    array = scan.grid.image_to_working(volume.array)
+    scan, grid = scan_of(volume), volume.geometry.reoriented()
+    array = grid.image_to_working(volume.array)
     arguments = {
         "name": volume.name,
         "metadata": {METADATA_KEY: scan},

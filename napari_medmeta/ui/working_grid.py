@@ -12,9 +12,9 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from napari_medmeta.core import Box, Geometry, GridMap, Triple
+from napari_medmeta.core import Box, Geometry, Triple
 
-__all__ = ["Grid", "PartGrid", "coarse_enough", "coarsened", "cropped", "region_around"]
+__all__ = ["WHOLE", "Grid", "PartGrid", "coarse_enough", "coarsened", "cropped", "region_around"]
 
 _Scalar = TypeVar("_Scalar", bound=np.generic)
 
@@ -56,7 +56,7 @@ class PartGrid:
         Voxels of the box, along each axis, that one voxel of the part stands for.
     """
 
-    whole: GridMap | PartGrid
+    whole: Grid
     box: Box
     factor: Triple = WHOLE
 
@@ -102,12 +102,12 @@ class PartGrid:
         return self.whole.labels_to_original(out)
 
 
-def cropped(whole: GridMap | PartGrid, box: Box) -> PartGrid:
+def cropped(whole: Grid, box: Box) -> PartGrid:
     """Return the grid of a region of a scan."""
     return PartGrid(whole, box.intersection(Box.whole(whole.working.shape)))
 
 
-def coarsened(whole: GridMap | PartGrid, factor: Triple) -> PartGrid:
+def coarsened(whole: Grid, factor: Triple) -> PartGrid:
     """Return the grid of a whole scan with ``factor`` of its voxels to one along each axis."""
     return replace(cropped(whole, Box.whole(whole.working.shape)), factor=factor)
 
@@ -148,7 +148,7 @@ def _count(shape: Triple, factor: list[int]) -> int:
 
 def _means(array: npt.NDArray[Any], factor: Triple) -> npt.NDArray[Any]:
     """Return the means of blocks of ``factor`` voxels, those at the end of what is there; of the same type."""
-    means = array.astype(np.float32)
+    means: npt.NDArray[Any] = array.astype(np.float32)
     for axis, size in enumerate(factor):
         edges = np.arange(0, array.shape[axis], size)
         widths = np.diff([*edges, array.shape[axis]]).astype(np.float32)
