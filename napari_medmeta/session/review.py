@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 import numpy as np
-from scipy import ndimage
 
 from napari_medmeta.core import (
     BACKGROUND,
@@ -19,6 +18,7 @@ from napari_medmeta.core import (
     Triple,
 )
 from napari_medmeta.session.claims import Edit, claim
+from napari_medmeta.session.components import component_at
 from napari_medmeta.session.model import ACCEPTED, UNDECIDED, Json, SliceRecord
 from napari_medmeta.session.offers import offers_on
 from napari_medmeta.session.packing import either
@@ -81,15 +81,12 @@ def accept_component(state: State, ijk: Triple) -> Step:
     if label == BACKGROUND or box is None:
         raise MissingExamplesError("Nothing is proposed here", next_step="Point at a proposed structure")
     same = state.proposals.labels_in(box) == label
-    around = Box.around(same) or Box.whole(same.shape)
+    around, part = component_at(same, (i - box.start[0], j - box.start[1], k - box.start[2]))
     box = _moved(around, box.start)
-    same = same[around.slices]
-    parts, _ = ndimage.label(same, structure=np.ones((3, 3, 3)))
-    part = (parts == parts[i - box.start[0], j - box.start[1], k - box.start[2]]) & (visible(state, box) == label)
-    around = Box.around(part) or Box.whole(part.shape)
+    part = part & (visible(state, box) == label)
     axis = main_axis(state)
     edit = Edit()
-    for offset in range(around.start[axis], around.stop[axis]):
+    for offset in range(box.shape[axis]):
         mask = np.take(part, offset, axis=axis)
         if mask.any():
             ref = SliceRef(axis, box.start[axis] + offset)
