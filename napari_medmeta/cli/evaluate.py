@@ -1,4 +1,4 @@
-"""``napari-medmeta evaluate``: the applications (detection, diagnosis, registration) judged on scans with known truth.
+"""``napari-medmeta evaluate``: the applications and recall from the library, judged on scans with known truth.
 
     napari-medmeta evaluate registration --data DIR --out DIR [--cases A,B] [--seed N] [--report PAGE.md]
 
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
 __all__ = ["add_parser", "run"]
 
-APPLICATIONS = ("detection", "diagnosis", "registration")
+APPLICATIONS = ("detection", "diagnosis", "registration", "recall")
 
 
 def add_parser(subparsers: Subparsers) -> None:
     """Add the subcommand."""
     parser = subparsers.add_parser(
         "evaluate",
-        help="judge lesion detection, diagnosis or registration on scans with known truth",
+        help="judge lesion detection, diagnosis, registration or recall from the library on scans with known truth",
         description="Judge one application beside plain baselines on scans with known truth.",
         epilog="napari-medmeta evaluate APPLICATION --help tells the options of each.",
     )

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from napari_medmeta.core import Box, Cancelled, CancelToken, MissingExamplesError, Modality, Volume
+from napari_medmeta.core import Box, Cancelled, CancelToken, Geometry, MissingExamplesError, Modality, Volume
 from napari_medmeta.core.library import LibraryEntry
 from napari_medmeta.core.phantoms import Phantom, torso_ct
 from napari_medmeta.engine.anatomy import survey
@@ -81,6 +81,45 @@ def test_expected_dice_is_low_until_a_second_entry_checks_it() -> None:
     assert one.expected_dice[LIVER] < two.expected_dice[LIVER] <= 1.0
     assert set(two.slice_dice) == {r for r in two.slice_dice if (two.volume(maps.shape)[r.index] == LIVER).any()}
     assert all(0.0 <= d <= 1.0 for d in two.slice_dice.values())
+
+
+def test_expected_dice_is_near_what_is_found() -> None:
+    made, maps = patient(2)
+    proposal = recall(maps, made.volume, {LIVER: [kept(0), kept(1)]}, config=QUICK)
+    found = dice(proposal.volume(maps.shape) == LIVER, made.labels == LIVER)
+    assert abs(proposal.expected_dice[LIVER] - found) < 0.15
+
+
+def test_of_a_structure_that_is_not_there_little_is_expected() -> None:
+    made, maps = patient(2)
+    # The upper half of the scan, without a kidney.
+    cut = made.volume.geometry.shape[0] * 3 // 4
+    assert not (made.labels[cut:] == KIDNEY).any()
+    affine = made.volume.geometry.affine.copy()
+    affine[:3, 3] = made.volume.geometry.to_world(np.array([cut, 0, 0]))
+    shape = (made.labels.shape[0] - cut, *made.labels.shape[1:])
+    volume = Volume(made.volume.array[cut:], Geometry(shape, affine), Modality.CT)
+    half = compute_features(volume, device=torch.device("cpu"))
+    there = recall(maps, made.volume, {KIDNEY: [kept(0, KIDNEY)]}, config=QUICK).expected_dice[KIDNEY]
+    absent = recall(half, volume, {KIDNEY: [kept(0, KIDNEY)]}, config=QUICK).expected_dice[KIDNEY]
+    assert absent < 0.5 < there
+
+
+def test_progress_is_told_within_a_structure_and_stopping_takes_effect_there() -> None:
+    made, maps = patient(2)
+    told: list[float] = []
+    token = CancelToken()
+
+    def progress(fraction: float, stage: str, /) -> None:
+        told.append(fraction)
+        assert stage == "recalling liver" or fraction == 1.0
+        if len(told) == 3:
+            token.cancel()
+
+    with pytest.raises(Cancelled):
+        recall(maps, made.volume, {LIVER: [kept(0)]}, config=QUICK, progress=progress, cancel=token)
+    assert told == sorted(told)
+    assert len(told) == 3
 
 
 def test_the_proposal_is_one_piece_of_a_plausible_size() -> None:

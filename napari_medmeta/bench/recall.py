@@ -1,0 +1,141 @@
+"""Cross-patient recall: another patient's structures before anything is painted on the scan.
+
+The protocol of few-shot segmentation across patients (Ouyang et al., "Self-supervision with superpixels: training
+few-shot medical image segmentation without annotation", ECCV 2020): structures known from one, two or three labelled
+patients of a collection are proposed on another one. Beside the library stand nothing at all, which is where a scan
+begins otherwise, and the nearest known patient's labels carried over by affine registration. Judged on the whole scan.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from napari_medmeta.bench.applications import Evaluation
+from napari_medmeta.bench.cases import Case
+from napari_medmeta.bench.document import Block, Table, Text
+from napari_medmeta.bench.recall_runs import Found, groups_of, measure, tasks_of
+from napari_medmeta.bench.statistics import Calibration, Interval, paired
+from napari_medmeta.core import InputError, Progress
+
+__all__ = ["add_options", "evaluate"]
+
+MOST_TARGETS = 6
+MOST_KNOWN = 3
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add how many patients are segmented, and from how many others."""
+    parser.add_argument(
+        "--targets", type=int, default=MOST_TARGETS, help="patients to segment in each collection (%(default)s)"
+    )
+    parser.add_argument(
+        "--library", type=int, default=MOST_KNOWN, help="patients known at most, one after the other (%(default)s)"
+    )
+
+
+def evaluate(cases: Sequence[Case], options: argparse.Namespace, progress: Progress) -> Evaluation:
+    """Measure on all collections with at least two patients; finished patients are kept in ``options.out``.
+
+    Raises
+    ------
+    InputError
+        When no collection has two patients.
+    """
+    groups = groups_of(cases)
+    if not groups:
+        raise InputError(
+            "No two cases are of the same kind of scan and the same structures",
+            expected="at least two patients of one collection",
+        )
+    tasks = [
+        t
+        for group in groups
+        for t in tasks_of(group, most_targets=options.targets, most_known=options.library, seed=options.seed)
+    ]
+    begun = iter(range(len(tasks)))
+    found = measure(
+        tasks,
+        options.out / f"recall-runs-{options.seed}.jsonl",
+        seed=options.seed,
+        tick=lambda task: progress(next(begun) / len(tasks), task.target.id),
+    )
+    return Evaluation("Recall from the library", _blocks(found), tuple(_row(f) for f in found))
+
+
+def _row(found: Found) -> dict[str, object]:
+    return {name: getattr(found, name) for name in found.__dataclass_fields__}
+
+
+def _blocks(found: Sequence[Found]) -> tuple[Block, ...]:
+    blocks: list[Block] = []
+    for development, words in ((False, "Held-out patients"), (True, "Patients of the development cases")):
+        mine = [f for f in found if f.development is development]
+        if mine:
+            blocks += [Text(f"{words}:"), _scores(mine), _expectations(mine)]
+    return (*blocks, Text(_HOW))
+
+
+_HOW = (
+    "Dice over the whole scan, mean over the structures of a patient, then over patients, with 95 % bootstrap "
+    "intervals over patients. “Nothing” is where a scan begins without a library, a Dice of 0 by definition. “Copied” "
+    "carries the labels of the known patient whose scan is most alike (Mattes mutual information) over by affine "
+    "registration. “Won” is the share of patients on which the library was better than copying."
+)
+
+
+def _scores(found: Sequence[Found]) -> Table:
+    rows = []
+    for (group, library), part in sorted(_grouped(found).items()):
+        ours, theirs = _by_patient(part, "recalled"), _by_patient(part, "copied")
+        compared = paired(ours, theirs)
+        gap = compared.gap
+        rows.append(
+            (
+                group,
+                str(library),
+                str(len(ours)),
+                "0.00",
+                f"{np.mean(theirs):.2f}",
+                _interval(Interval.of(ours)),
+                f"{gap.mean:+.2f} ({gap.low:+.2f} to {gap.high:+.2f})",
+                f"{compared.won:.0%}",
+            )
+        )
+    header = ("collection", "known", "patients", "nothing", "copied", "library", "library minus copied", "won")
+    return Table(header, tuple(rows))
+
+
+def _expectations(found: Sequence[Found]) -> Table:
+    rows = []
+    for library in sorted({f.library for f in found}):
+        pairs = [(f.expected, f.recalled) for f in found if f.library == library and f.expected is not None]
+        read = Calibration.of(pairs)
+        if read is not None:
+            expected, true = np.mean(pairs, axis=0)
+            rank = "–" if read.rank is None else f"{read.rank:.2f}"
+            rows.append((str(library), str(read.count), f"{expected:.2f}", f"{true:.2f}", f"{read.error:.2f}", rank))
+    header = ("known", "structures", "expected Dice", "found", "mean absolute error", "rank correlation")
+    return Table(header, tuple(rows))
+
+
+def _grouped(found: Iterable[Found]) -> dict[tuple[str, int], list[Found]]:
+    by: dict[tuple[str, int], list[Found]] = defaultdict(list)
+    for item in found:
+        by[item.group, item.library].append(item)
+    return by
+
+
+def _by_patient(found: Iterable[Found], what: str) -> list[float]:
+    """Return each patient's mean over its structures, by the patient's name."""
+    by: dict[str, list[float]] = defaultdict(list)
+    for item in found:
+        by[item.case].append(float(getattr(item, what)))
+    return [float(np.mean(by[case])) for case in sorted(by)]
+
+
+def _interval(interval: Interval) -> str:
+    return f"{interval.mean:.2f} ({interval.low:.2f} to {interval.high:.2f})"
