@@ -102,12 +102,10 @@ def test_a_learner_reads_the_embedding_of_support_and_open_voxels() -> None:
 def test_stronger_contrast_is_met_halfway(encoder: Encoder) -> None:
     image = torch.rand(6, 32, 32)
     plain = embed_volume(encoder, image, (3.0, 1.0, 1.0)).maps.float()
-    other = embed_volume(encoder, 1.5 * image, (3.0, 1.0, 1.0)).maps.float()
-    blind = Encoder()
-    blind.load_state_dict(encoder.state_dict())
-    blind.eval()
     with torch.no_grad():
-        unmet = encode_slices(blind, 1.5 * image, (3.0, 1.0, 1.0), range(6))
+        # The encoder is still normalised for the first scan.
+        unmet = encode_slices(encoder, 1.5 * image, (3.0, 1.0, 1.0), range(6))
+    other = embed_volume(encoder, 1.5 * image, (3.0, 1.0, 1.0)).maps.float()
     assert float((other - plain).abs().mean()) < 0.5 * float((unmet - plain).abs().mean())
 
 
