@@ -92,6 +92,12 @@ def add_parser(subparsers: Subparsers) -> None:
         metavar="VALUE",
         help="value of voxels of which nothing is known (%(default)s)",
     )
+    parser.add_argument(
+        "--learner",
+        metavar="NAME",
+        help="let one family of meta-learners answer alone, such as siamese or memory_augmented, instead of all "
+        "sources together",
+    )
     add_device(parser)
     parser.add_argument(
         "--report", type=Path, metavar="report.json", help="where to write seconds, memory, expected Dice"
@@ -104,20 +110,32 @@ def add_parser(subparsers: Subparsers) -> None:
 def run(args: argparse.Namespace) -> int:
     """Segment ``args.image``; nothing is written unless the proposal is complete."""
     require_source(args)
+    _require_learner(args.learner)
     _require_outputs(args)
     seconds: dict[str, float] = {}
     with _stage(seconds, "read"):
         volume, source = _read(args)
     with progress_bar("", quiet=args.quiet) as progress:
-        segmenter, proposal = _propose(volume, source, args.device, seconds, progress)
+        segmenter, proposal = _propose(volume, source, args, seconds, progress)
     with _stage(seconds, "write"):
         _write(args, source.labels(proposal, volume), volume, source.names)
-    report = _report(segmenter, volume, source, proposal, seconds)
+    report = _report(segmenter, volume, source, proposal, seconds) | {"learner": args.learner or "fused"}
     if args.report is not None:
         write_json(args.report, report)
     if not args.quiet:
         print("\n".join(_summary(args, source, report)))
     return 0
+
+
+def _require_learner(name: str | None) -> None:
+    from napari_medmeta.core import InputError
+
+    if name is None:
+        return
+    from napari_medmeta.engine.choices import learner_names
+
+    if name not in learner_names():
+        raise InputError(f"There is no learner {name!r}", expected="one of " + ", ".join(learner_names()))
 
 
 def _require_outputs(args: argparse.Namespace) -> None:
@@ -165,11 +183,12 @@ def _read(args: argparse.Namespace) -> tuple[Volume, Source]:
 
 
 def _propose(
-    volume: Volume, source: Source, device: str, seconds: dict[str, float], progress: Progress
+    volume: Volume, source: Source, args: argparse.Namespace, seconds: dict[str, float], progress: Progress
 ) -> tuple[Segmenter, Proposal]:
     from napari_medmeta.engine import Segmenter
+    from napari_medmeta.engine.choices import FUSED, engine_config
 
-    segmenter = Segmenter(device=device)
+    segmenter = Segmenter(device=args.device, config=engine_config(args.learner or FUSED))
     _require_memory(segmenter.memory_estimate_bytes(volume.geometry.shape))
     with _stage(seconds, "features"):
         segmenter.set_volume(volume, progress=lambda f, stage: progress(FEATURES_SHARE * f, stage))

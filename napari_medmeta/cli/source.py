@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Source", "library_file", "require_source", "source_of"]
 
-ONLY_EXAMPLES = {"--slices": "slices", "--axis": "axis", "--unlabelled": "unlabelled"}
+ONLY_EXAMPLES = {"--slices": "slices", "--axis": "axis", "--unlabelled": "unlabelled", "--learner": "learner"}
 ONLY_LIBRARY = {"--library": "library", "--structures": "structures"}
 
 

@@ -118,11 +118,29 @@ class Segmenter:
             maps = compute_features(volume, device=self._device, progress=progress, cancel=cancel)
         else:
             maps = stream_features(volume, keeping, device=self._device, progress=progress, cancel=cancel)
-        if self._encoder is not None:
-            embedding = embed_volume(self._encoder, maps.intensity, maps.spacing_mm, progress=progress, cancel=cancel)
-            maps = replace(maps, embedding=embedding)
-        self._maps = maps
+        self._maps = self._embedded(maps, progress, cancel)
         self._support = Support(self._maps.shape)
+
+    def reconfigure(
+        self, config: EngineConfig, *, progress: Progress = silent, cancel: CancelToken | None = None
+    ) -> None:
+        """Answer with other settings from now on; what is known of the scan, and the examples, stay.
+
+        Raises
+        ------
+        Cancelled
+            When ``cancel`` is set meanwhile; the settings before stay.
+        """
+        other = Segmenter(device=self._device.type, config=config, seed=self._seed)
+        maps = self._maps if self._maps is None else other._embedded(self._maps, progress, cancel)
+        self._config, self._network, self._encoder = config, other._network, other._encoder
+        self._maps = maps
+
+    def _embedded(self, maps: FeatureMaps, progress: Progress, cancel: CancelToken | None) -> FeatureMaps:
+        if self._encoder is None or maps.embedding is not None:
+            return maps
+        embedding = embed_volume(self._encoder, maps.intensity, maps.spacing_mm, progress=progress, cancel=cancel)
+        return replace(maps, embedding=embedding)
 
     def add_support(self, example: SliceExample) -> None:
         """Add an example, or replace the one of the same slice."""

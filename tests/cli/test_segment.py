@@ -433,3 +433,35 @@ def test_a_series_without_what_a_reference_needs_is_refused_before_the_work(engi
     assert run(series, examples, tmp_path / "seg.dcm") == 2
     assert "does not say in which coordinate system" in capsys.readouterr().err
     assert not engine.supports
+
+
+def test_one_learner_may_answer_alone(files, monkeypatch, tmp_path):
+    import torch
+
+    from napari_medmeta.engine import choices, segmenter
+    from napari_medmeta.engine.embedding import Encoder
+    from napari_medmeta.engine.learners.registry import built
+
+    torch.manual_seed(0)
+    monkeypatch.setattr(segmenter, "shipped_encoder", lambda: Encoder().eval())
+    learners = tuple(m.eval().requires_grad_(False) for m in built("memory_augmented").values())
+    monkeypatch.setattr(choices, "shipped_learners", lambda name, folder=None: learners)
+    report = tmp_path / "report.json"
+    assert run(*files, "--learner", "memory_augmented", "--report", str(report)) == 0
+    assert json.loads(report.read_text())["learner"] == "memory_augmented"
+    found, _ = read_labels(files[2])
+    assert set(np.unique(found)) == {0, 1, 2}
+
+
+def test_an_unknown_learner_is_refused_with_those_there_are(engine, files, capsys):
+    assert run(*files, "--learner", "wizard") != 0
+    error = capsys.readouterr().err
+    assert "wizard" in error
+    assert "siamese" in error
+    assert not files[2].exists()
+
+
+def test_a_learner_has_no_say_in_what_comes_from_the_library(engine, files, tmp_path, capsys):
+    given = ["segment", str(files[0]), "--from-library", "--learner", "siamese", "--output", str(files[2])]
+    assert cli.main(given) != 0
+    assert "--learner belongs to --examples" in capsys.readouterr().err

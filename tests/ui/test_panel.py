@@ -489,7 +489,7 @@ def test_napari_calls_the_panel_by_its_command(viewer: Any, monkeypatch: pytest.
 
 
 def test_the_demo_shows_a_proposal(viewer: Any, monkeypatch: pytest.MonkeyPatch, qtbot: Any) -> None:
-    monkeypatch.setattr(panel_module, "_make_segmenter", lambda device: NearestSliceEngine())
+    monkeypatch.setattr(panel_module, "_make_segmenter", lambda device, learner: NearestSliceEngine())
     panel = demo.open_demo(viewer)
     try:
         settle(qtbot, panel)
