@@ -85,6 +85,24 @@ def _memory_augmented() -> dict[str, nn.Module]:
     return {"memory": MemoryAugmentedLearner()}
 
 
+def _meta_recurrent() -> dict[str, nn.Module]:
+    from napari_medmeta.engine.learners.meta_recurrent import MetaLSTMLearner, RecurrentPropagation
+
+    return {"meta_lstm": MetaLSTMLearner(), "propagation": RecurrentPropagation()}
+
+
+def _maml() -> dict[str, nn.Module]:
+    from napari_medmeta.engine.learners.model_agnostic import MAMLLearner
+
+    return {"maml": MAMLLearner()}
+
+
+def _reptile() -> dict[str, nn.Module]:
+    from napari_medmeta.engine.learners.model_agnostic import ReptileLearner
+
+    return {"reptile": ReptileLearner()}
+
+
 FAMILIES: Mapping[str, Family] = MappingProxyType(
     {
         "prototypical": Family(_prototypical, "nearness to class prototypes (Snell et al., 2017)"),
@@ -95,6 +113,13 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
         "memory_augmented": Family(
             _memory_augmented, "reads from a memory of what was painted (Santoro et al., 2016)", dense=True
         ),
+        "meta_recurrent": Family(
+            _meta_recurrent,
+            "a learnt update rule, and a recurrent walk along the stack (Ravi et al., 2017)",
+            dense=True,
+        ),
+        "maml": Family(_maml, "a start from which few gradient steps suffice (Finn et al., 2017)"),
+        "reptile": Family(_reptile, "the same start, found by moving towards what was adapted (Nichol et al., 2018)"),
     }
 )
 
