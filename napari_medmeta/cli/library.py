@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from napari_medmeta.cli.options import require_writable
 from napari_medmeta.cli.source import library_file
 
 if TYPE_CHECKING:
@@ -38,37 +40,95 @@ def add_parser(subparsers: Subparsers) -> None:
     remove.add_argument("entries", nargs="+", metavar="ID", help="as `list` shows them")
     export = actions.add_parser("export", help="write entries into one portable file")
     export.add_argument("output", type=Path, metavar="OUT.medlib")
-    export.add_argument("--name", help="only entries of this structure")
+    export.add_argument("entries", nargs="*", metavar="ID", help="which, as `list` shows them")
+    export.add_argument("--name", help="all entries of this structure")
+    export.add_argument("--all", action="store_true", help="all entries")
+    export.add_argument("--overwrite", action="store_true", help="replace OUT.medlib where it is there already")
     take = actions.add_parser("import", help="take over all entries of another library file")
     take.add_argument("input", type=Path, metavar="IN.medlib")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do what was asked."""
+    """Do what was asked, and say what was done."""
     library = library_file(args.file)
+    if args.action != "import":
+        _require_there(args.file)
     match args.action:
         case "list":
             print("\n".join(_line(e) for e in library.entries()) or "The library is empty.")
         case "show":
             print("\n".join(_details(library, _named(library, args.entry))))
         case "rename":
-            library.rename(_named(library, args.entry).id, args.name)
+            _rename(library, _named(library, args.entry), args.name)
         case "remove":
-            ids = [_named(library, entry).id for entry in args.entries]
-            print(f"removed: {library.remove(ids)}")
+            _remove(library, [_named(library, entry) for entry in args.entries])
         case "export":
-            chosen = None if args.name is None else [e.id for e in library.entries(args.name)]
-            print(f"exported: {library.export(args.output, chosen)}")
+            _export(library, args)
         case "import":
-            print(f"new entries: {library.import_from(args.input)}")
+            new = library.import_from(args.input)
+            print(f"new entries: {new} (the library holds {len(library.entries())} now)")
     return 0
+
+
+def _require_there(path: Path | None) -> None:
+    """Refuse a library that was named and is not there; one's own is begun with the first structure kept."""
+    from napari_medmeta.core import UnreadableFileError
+
+    if path is not None and not path.is_file():
+        raise UnreadableFileError(f"There is no library {path}", next_step="Check --file")
+
+
+def _rename(library: Library, entry: LibraryEntry, name: str) -> None:
+    library.rename(entry.id, name)
+    print(f"renamed: {entry.structure} is now {_named(library, entry.id).structure}")
+
+
+def _remove(library: Library, entries: Sequence[LibraryEntry]) -> None:
+    once = {entry.id: entry for entry in entries}
+    library.remove(once)
+    print("\n".join(f"removed: {_line(entry)}" for entry in once.values()))
+
+
+def _export(library: Library, args: argparse.Namespace) -> None:
+    from napari_medmeta.core import StorageError
+    from napari_medmeta.session.library import LIBRARY_SUFFIX
+
+    chosen = _chosen(library, args)
+    output: Path = args.output
+    if output.suffix != LIBRARY_SUFFIX:
+        raise StorageError(f"{output.name} is no name for a library", expected=f"one that ends in {LIBRARY_SUFFIX}")
+    require_writable(output)
+    if output.exists() and not args.overwrite:
+        raise StorageError(f"There is a file {output} already", next_step="Choose another name, or add --overwrite")
+    library.export(output, [e.id for e in chosen])
+    print("\n".join([f"exported: {output}", *(f"  {_line(e)}" for e in chosen)]))
+
+
+def _chosen(library: Library, args: argparse.Namespace) -> Sequence[LibraryEntry]:
+    """Return what is to be exported: never all of it by mere silence."""
+    from napari_medmeta.core import InputError
+
+    ways = [bool(args.entries), args.name is not None, args.all]
+    if sum(ways) != 1:
+        found = "Nothing was chosen to export" if not any(ways) else "Entries were chosen in two ways"
+        raise InputError(found, expected="ids as `list` shows them, or --name NAME, or --all")
+    if args.entries:
+        named = {e.id: e for e in (_named(library, entry) for entry in args.entries)}
+        return tuple(named.values())
+    entries = library.entries(args.name)
+    if not entries:
+        known = ", ".join(library.names())
+        what = "is empty" if not known else f"keeps no {args.name}"
+        raise InputError(f"The library {what}", expected=f"one of {known}" if known else "a structure kept before")
+    return entries
 
 
 def _named(library: Library, prefix: str) -> LibraryEntry:
     from napari_medmeta.core import InputError
 
-    found = [e for e in library.entries() if e.id.startswith(prefix)]
+    # No letters at all begin every id: that names nothing.
+    found = [e for e in library.entries() if e.id.startswith(prefix)] if prefix.strip() else []
     if len(found) != 1:
         what = "No entry" if not found else f"{len(found)} entries"
         raise InputError(f"{what} of the library begins with {prefix}", next_step="See: napari-medmeta library list")

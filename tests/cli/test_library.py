@@ -39,9 +39,16 @@ def test_entries_are_listed(file: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert "1abc  Liver  MR  30.0 ml  kept on 2026-01-02" in capsys.readouterr().out
 
 
-def test_an_empty_library_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(tmp_path / "none.medlib", "list") == 0
+def test_an_empty_library_says_so(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Library(file).remove([e.id for e in Library(file).entries()])
+    assert run(file, "list") == 0
     assert "empty" in capsys.readouterr().out
+
+
+def test_a_library_that_was_named_and_is_not_there_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(tmp_path / "none.medlib", "list") == 2
+    assert "There is no library" in capsys.readouterr().err
+    assert not (tmp_path / "none.medlib").exists()
 
 
 def test_one_entry_is_shown_with_its_usefulness(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -53,9 +60,13 @@ def test_one_entry_is_shown_with_its_usefulness(file: Path, capsys: pytest.Captu
     assert "no other entry" in capsys.readouterr().out
 
 
-def test_entries_are_renamed_and_removed(file: Path) -> None:
+def test_entries_are_renamed_and_removed(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(file, "rename", "3", "Big spleen") == 0
-    assert run(file, "remove", "1", "2") == 0
+    assert "Spleen is now Big spleen" in capsys.readouterr().out
+    assert run(file, "remove", "1", "2", "1") == 0
+    out = capsys.readouterr().out
+    assert out.count("removed:") == 2
+    assert "1abc  Liver" in out
     assert Library(file).names() == ("Big spleen",)
 
 
@@ -64,6 +75,49 @@ def test_entries_travel_in_one_file(file: Path, tmp_path: Path) -> None:
     assert run(file, "export", str(carried), "--name", "liver") == 0
     assert run(other, "import", str(carried)) == 0
     assert len(Library(other).entries("Liver")) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ((), "Nothing was chosen to export"),
+        (("1", "--all"), "Entries were chosen in two ways"),
+        (("--name", "pancreas"), "keeps no pancreas. Expected: one of Liver, Spleen"),
+        (("9",), "No entry of the library begins with 9"),
+    ],
+)
+def test_nothing_is_exported_by_silence_or_by_a_wrong_name(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], told: str
+) -> None:
+    assert run(file, "export", str(tmp_path / "x.medlib"), *words) == 2
+    assert told in capsys.readouterr().err
+    assert not (tmp_path / "x.medlib").exists()
+
+
+def test_an_export_says_what_it_holds(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(file, "export", str(tmp_path / "two.medlib"), "1", "3") == 0
+    out = capsys.readouterr().out
+    assert "1abc  Liver" in out
+    assert "2abc" not in out
+    assert [e.id for e in Library(tmp_path / "two.medlib").entries()] == ["1abc", "3abc"]
+    assert run(file, "export", str(tmp_path / "all.medlib"), "--all") == 0
+    assert len(Library(tmp_path / "all.medlib").entries()) == 3
+
+
+def test_an_export_overwrites_nothing_unasked(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    there = tmp_path / "x.medlib"
+    there.write_bytes(b"precious")
+    assert run(file, "export", str(there), "--all") == 2
+    assert "already" in capsys.readouterr().err
+    assert there.read_bytes() == b"precious"
+    assert run(file, "export", str(there), "--all", "--overwrite") == 0
+    assert len(Library(there).entries()) == 3
+    assert run(file, "export", str(tmp_path / "x.txt"), "--all") == 2
+
+
+def test_an_empty_id_removes_nothing(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(file, "remove", "") == 2
+    assert len(Library(file).entries()) == 3
 
 
 def test_an_unknown_entry_is_told(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
