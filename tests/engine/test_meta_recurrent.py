@@ -159,7 +159,7 @@ def test_untrained_the_walk_says_what_the_shape_says(make_scene: MakeScene) -> N
 def test_a_walk_starts_at_every_painted_slice_and_ends_before_the_next(make_scene: MakeScene) -> None:
     scene, _ = make_scene(2, 6)
     walks = fresh(RecurrentPropagation).fit(scene)._walks([0, 1, 3, 7])
-    assert [(w.start, w.direction, w.steps) for w in walks] == [(6, -1, 3), (2, -1, 2), (2, 1, 1), (6, 1, 1)]
+    assert [(w.painted.index, w.direction, w.steps) for w in walks] == [(6, -1, 3), (2, -1, 2), (2, 1, 1), (6, 1, 1)]
 
 
 def test_what_a_walk_says_counts_by_its_nearness(make_scene: MakeScene) -> None:

@@ -233,14 +233,18 @@ class RecurrentPropagation(nn.Module):
         return FittedPropagation(self, scene)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Walk:
     """One walk: structure (from 1), painted slice it starts at, direction, and steps to go."""
 
     structure: int
-    start: int
+    painted: PaintedSlice
     direction: int
     steps: int
+
+    def at(self, step: int) -> int:
+        """Return the depth after ``step`` steps."""
+        return self.painted.index + self.direction * step
 
 
 @dataclass(frozen=True, eq=False)
@@ -258,8 +262,7 @@ class FittedPropagation:
         walks = self._walks(wanted)
         if walks:
             odds = (odds + self._changes(walks, wanted)).clamp(-MOST_ODDS, MOST_ODDS)
-        rows = torch.as_tensor(wanted, device=odds.device)
-        mask = scene.undecided[rows]
+        mask = scene.undecided[wanted]
         logits = torch.cat([torch.zeros_like(odds[:1]), odds])
         return scene.spread(mask, logits[:, mask], wanted)
 
@@ -268,17 +271,19 @@ class FittedPropagation:
         walks = []
         for s in range(1, self.scene.task.structures + 1):
             marked = self._painted(s)
-            for at, low, high in zip(marked, [-1, *marked], [*marked[1:], self.scene.task.shape[0]], strict=False):
-                below = [z for z in wanted if low < z < at]
-                above = [z for z in wanted if at < z < high]
+            places = [-1, *(p.index for p in marked), self.scene.task.shape[0]]
+            for painted, low, high in zip(marked, places, places[2:], strict=False):
+                below = [z for z in wanted if low < z < painted.index]
+                above = [z for z in wanted if painted.index < z < high]
                 if below:
-                    walks.append(_Walk(s, at, -1, at - min(below)))
+                    walks.append(_Walk(s, painted, -1, painted.index - min(below)))
                 if above:
-                    walks.append(_Walk(s, at, 1, max(above) - at))
+                    walks.append(_Walk(s, painted, 1, max(above) - painted.index))
         return sorted(walks, key=lambda walk: -walk.steps)
 
-    def _painted(self, structure: int) -> list[int]:
-        return sorted(p.index for p in self.scene.task.painted if p.axis == 0 and structure in p.asked)
+    def _painted(self, structure: int) -> list[PaintedSlice]:
+        marked = [p for p in self.scene.task.painted if p.axis == 0 and structure in p.asked]
+        return sorted(marked, key=lambda p: p.index)
 
     def _changes(self, walks: Sequence[_Walk], wanted: Sequence[int]) -> Tensor:
         """Return (S, n, H, W): how the walks change the log-odds of the shape, blended by nearness."""
@@ -293,16 +298,13 @@ class FittedPropagation:
             change = self.learner.answer(state)
             last = view.shape_at(going, step) + change
             for n, walk in enumerate(going):
-                z = walk.start + walk.direction * step
-                if z in index:
-                    nearness = _slice_at(task.painted, walk.start).weight / step
-                    said.setdefault((walk.structure - 1, index[z]), []).append((nearness, change[n, 0]))
+                if walk.at(step) in index:
+                    key = walk.structure - 1, index[walk.at(step)]
+                    said.setdefault(key, []).append((walk.painted.weight / step, change[n, 0]))
         still = state.new_zeros(view.size)
-        blended = [
-            torch.stack([_blend(said.get((s, n), []), still) for n in range(len(wanted))])
-            for s in range(task.structures)
-        ]
-        return view.at_full_size(torch.stack(blended))
+        everywhere = [(s, n) for s in range(task.structures) for n in range(len(wanted))]
+        blended = torch.stack([_blend(said.get(key, []), still) for key in everywhere])
+        return view.at_full_size(blended.reshape(task.structures, len(wanted), *view.size))
 
 
 class _View:
@@ -315,7 +317,7 @@ class _View:
         self._learner, self._walks, self._task = learner, walks, task
         h, w = task.shape[1:]
         self._factor = 2 if h * w > learner.full_pixels else 1
-        ends = [walk.start + walk.direction * walk.steps for walk in walks] + [walk.start for walk in walks]
+        ends = [walk.at(step) for walk in walks for step in (0, walk.steps)]
         self._first = min(ends)
         rows = range(self._first, max(ends) + 1)
         embedded = self._pooled(task.embedding[:, rows.start : rows.stop].transpose(0, 1))
@@ -328,7 +330,7 @@ class _View:
 
     def opened(self) -> tuple[Tensor, Tensor]:
         """Return the state and the log-odds with which every walk sets out: (B, hidden, H, W) and (B, 1, H, W)."""
-        masks = torch.stack([self._mask(walk) for walk in self._walks])
+        masks = torch.stack([(w.painted.classes == w.structure).float()[None] for w in self._walks])
         known = self._pooled(2 * masks - 1)
         state = torch.tanh(self._learner.opening(torch.cat([self._looks(self._walks, 0), known], dim=1)))
         return state, MOST_ODDS * known
@@ -359,23 +361,14 @@ class _View:
         return torch.cat([self._projected[rows], self._likeness[structures, rows], shape], dim=1)
 
     def _rows(self, walks: Sequence[_Walk], step: int) -> Tensor:
-        rows = [walk.start + walk.direction * step - self._first for walk in walks]
+        rows = [walk.at(step) - self._first for walk in walks]
         return torch.tensor(rows, device=self._projected.device)
 
     def _structures(self, walks: Sequence[_Walk]) -> Tensor:
         return torch.tensor([walk.structure - 1 for walk in walks], device=self._projected.device)
 
-    def _mask(self, walk: _Walk) -> Tensor:
-        return (_slice_at(self._task.painted, walk.start).classes == walk.structure).float()[None]
-
     def _pooled(self, maps: Tensor) -> Tensor:
-        if self._factor == 1:
-            return maps
-        return F.avg_pool2d(maps, self._factor, ceil_mode=True)
-
-
-def _slice_at(painted: Sequence[PaintedSlice], depth: int) -> PaintedSlice:
-    return next(p for p in painted if p.axis == 0 and p.index == depth)
+        return maps if self._factor == 1 else F.avg_pool2d(maps, self._factor, ceil_mode=True)
 
 
 def _likeness(scene: Scene, embedded: Tensor) -> Tensor:
