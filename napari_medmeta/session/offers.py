@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from napari_medmeta.core import BACKGROUND, Box, Origin, SliceRef, label_slice
+from napari_medmeta.core import BACKGROUND, Box, LabelArray, Origin, SliceRef, label_slice
 from napari_medmeta.session.calibration import Calibration, Judgement, calibrated
 from napari_medmeta.session.model import Offer, SliceRecord
 from napari_medmeta.session.packing import either, pack, present_values, unpack
@@ -19,11 +19,14 @@ from napari_medmeta.session.state import State
 __all__ = ["Judge", "offers_on"]
 
 
-def offers_on(state: State, ref: SliceRef, *, looked_at: bool = True) -> tuple[Offer, ...]:
+def offers_on(
+    state: State, ref: SliceRef, *, looked_at: bool = True, shown: LabelArray | None = None
+) -> tuple[Offer, ...]:
     """Return what is proposed on a slice and still open, also where it was rejected; at most one offer.
 
     A slice of which the proposal does not say how good it is has nothing to offer. Where engine and library
-    propose structures on one slice, the expectation is the engine's, and so is the offer.
+    propose structures on one slice, the expectation is the engine's, and so is the offer. ``shown`` is what
+    is visible on the slice (rows, columns), where the caller knows it already.
     """
     expected = state.proposals.slice_dice.get(ref)
     record = state.records.get(ref)
@@ -31,14 +34,17 @@ def offers_on(state: State, ref: SliceRef, *, looked_at: bool = True) -> tuple[O
     if expected is None or decided:
         return ()
     whole = label_slice(state.labels, ref)
-    shown = visible(state, Box.of_slice(ref, state.geometry.shape), ignore=ref).reshape(whole.shape)
+    if shown is None:
+        shown = visible(state, Box.of_slice(ref, state.geometry.shape), ignore=ref).reshape(whole.shape)
     proposed = frozenset(present_values(shown)) - {BACKGROUND}
     # What is drawn of them already, on slices that cross this one, was on show as well.
     shown = either(shown != BACKGROUND, shown, np.ascontiguousarray(whole))
     own = proposed - state.proposals.recalled
     if not proposed:
         return ()
-    mine = np.isin(shown, sorted(own or proposed))
+    table = np.zeros(256, dtype=bool)
+    table[list(own or proposed)] = True
+    mine = table[shown]
     rows, columns = bounds(mine) or (slice(0, 1), slice(0, 1))
     labels = either(mine[rows, columns], shown[rows, columns], np.uint8(BACKGROUND))
     return (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -22,7 +23,7 @@ from napari_medmeta.core import (
 )
 from napari_medmeta.session.model import UNDECIDED, Json, SliceRecord
 from napari_medmeta.session.packing import present_values
-from napari_medmeta.session.records import own_claims, slice_shape
+from napari_medmeta.session.records import has_background, own_claims, slice_shape
 
 __all__ = ["Preview", "ProposalStack", "Shown", "visible"]
 
@@ -115,7 +116,7 @@ class ProposalStack:
         """All structures that any of them looked for."""
         return frozenset().union(*(item.structures for item in self.shown))
 
-    @property
+    @cached_property
     def slice_dice(self) -> dict[SliceRef, float]:
         """For each slice that holds a proposal, the Dice expected by the newest one that says so."""
         return {ref: dice for item in self.shown for ref, dice in item.proposal.slice_dice.items()}
@@ -227,9 +228,12 @@ def _hide_decided(state: Reviewed, proposed: LabelArray, box: Box) -> None:
     """Set to background what was decided to be background while the proposed structure was looked for."""
     if not state.records:
         return
+    looked_for = [record.looked_for for record in state.records.values() if has_background(record)]
+    if not looked_for:
+        # What was only painted as a structure is hidden by its label already.
+        return
     undecided = state.status[box.slices] == UNDECIDED
-    everywhere = frozenset.intersection(*(r.looked_for for r in state.records.values()))
-    late = state.proposals.structures - everywhere
+    late = state.proposals.structures - frozenset.intersection(*looked_for)
     if not late:
         proposed *= undecided
         return

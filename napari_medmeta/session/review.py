@@ -153,7 +153,7 @@ def _whole(state: State, ref: SliceRef, *, looked_at: bool) -> Edit | None:
         complete=True,
         looked_for=proposed | record.looked_for if record.complete else proposed,
         origin=record.origin if record.complete else Origin.ACCEPTED,
-        offers=offers_on(state, ref, looked_at=looked_at),
+        offers=offers_on(state, ref, looked_at=looked_at, shown=labels),
     )
 
 
