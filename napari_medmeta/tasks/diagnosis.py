@@ -257,19 +257,19 @@ class Diagnoser:
         """Yield every measurement, that of most weight for the first finding of ``order`` first."""
         best, second = int(order[0]), int(order[1])
         weights = scores[best] - np.delete(scores, best, axis=0).mean(axis=0)
-        same, others, rival = (model.findings == best, model.findings != best, model.findings == second)
+        members = (model.findings == best, model.findings != best, model.findings == second)
+        same, others, rival = (_reach(model.values[rows]) for rows in members)
+        # Where the others lie on both sides of it, only the next likely finding tells anything.
+        between = (others[0] <= x) & (x <= others[1])
         for f in (int(i) for i in np.argsort(-weights, kind="stable")):
-            column = model.values[:, f]
-            low, high = _reach(column[others])
-            # Where the others lie on both sides of it, only the next likely finding tells anything.
-            between = low <= x[f] <= high
+            beside = rival[:, f] if between[f] else others[:, f]
             yield Clue(
                 model.features[f],
                 float(x[f]),
                 float(weights[f]),
-                _reach(column[same]),
-                _reach(column[rival]) if between else (low, high),
-                self.findings[second] if between else "others",
+                (float(same[0, f]), float(same[1, f])),
+                (float(beside[0]), float(beside[1])),
+                self.findings[second] if between[f] else "others",
             )
 
 
@@ -303,8 +303,9 @@ def _distinct(clues: Sequence[Clue], most: int) -> Iterator[Clue]:
             yield clue
 
 
-def _reach(values: Array) -> tuple[float, float]:
-    return float(np.nanmin(values)), float(np.nanmax(values))
+def _reach(values: Array) -> Array:
+    """Return (2, p): the lowest and the highest of each column."""
+    return np.stack([np.nanmin(values, axis=0), np.nanmax(values, axis=0)])
 
 
 def _range(low: str, high: str) -> str:
