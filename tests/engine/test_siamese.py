@@ -224,6 +224,17 @@ def test_a_stroke_between_painted_slices_is_kept(make_scene: MakeScene) -> None:
 
 
 @torch.no_grad()
+def test_a_slice_known_in_part_lets_the_chain_through(make_scene: MakeScene) -> None:
+    scene, truth = make_scene(2, 4, 6, noise=0.1)
+    classes = scene.task.classes.clone()
+    classes[4, :, 12:] = -1
+    seen = Scene(replace(scene.task, classes=classes), SceneConfig())
+    evidence = fresh(CorrespondenceLearner).fit(seen).evidence([4])
+    assert torch.equal(evidence[:, 0, :, :12].argmax(0), truth[4, :, :12])
+    assert dice(evidence, truth[[4]]) > 0.9
+
+
+@torch.no_grad()
 def test_background_where_a_structure_was_not_looked_for_stays_open(make_scene: MakeScene) -> None:
     scene, truth = make_scene(2, 4, 6, structures=2)
     partly = torch.where(truth[4] == 2, 0, truth[4])

@@ -88,12 +88,13 @@ def test_a_learner_that_cannot_be_used_leaves_the_one_before(
     assert engine.configs == []
 
 
-def test_a_stopped_change_leaves_the_one_before(section: LearnerSection, panel: Any) -> None:
+def test_a_stopped_change_leaves_the_one_before(section: LearnerSection, panel: Any, qtbot: Any) -> None:
     section._wanted = "siamese"
     section._show()
+    assert shown(section) == TITLES["siamese"]
     panel.case.controller.cancel()
+    qtbot.waitUntil(lambda: shown(section) == TITLES[FUSED], timeout=5000)
     assert section.chosen == FUSED
-    assert shown(section) == TITLES[FUSED]
 
 
 def test_without_a_scan_the_choice_holds_for_the_next_one(panel_only: Any) -> None:

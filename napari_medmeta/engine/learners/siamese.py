@@ -254,7 +254,7 @@ class FittedCorrespondence:
     scene: Scene
 
     def evidence(self, depths: Sequence[int]) -> Tensor:
-        """Return (S+1, n, H, W) log-posteriors; slices beyond the nearest painted ones play no part."""
+        """Return (S+1, n, H, W) log-posteriors; slices beyond the nearest walls play no part."""
         first, stop = walled_slab(self.scene.task, depths)
         chains = _Chains(self.learner, self.scene, first, stop)
         rows = torch.as_tensor([z - first for z in depths], device=self.scene.task.device)
@@ -306,7 +306,7 @@ class _Chains:
         state: Tensor | None = None
         for row in order:
             start = self._starts[:, row]
-            if state is None or self._depths[row] in self._task.depths:
+            if state is None or self._depths[row] in self._task.walls:
                 state = start
             else:
                 step = steps[:, row - 1 if up else row]
