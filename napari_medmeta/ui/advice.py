@@ -7,9 +7,15 @@ from napari_medmeta.session import Session, SliceState
 from napari_medmeta.ui.expectations import Expectations
 from napari_medmeta.ui.slice_strip import STATE_WORDS, UNUSED_WORDS
 
-__all__ = ["PROPOSED_STATES", "Advice"]
+__all__ = ["PROPOSED_STATES", "SHAPE_SOURCE", "Advice"]
 
 PROPOSED_STATES = (SliceState.PROPOSED, SliceState.TO_REVIEW)
+
+SHAPE_SOURCE = "shape"
+"""The engine's name of the shape that is interpolated between the examples."""
+
+MOST = 0.5
+"""Share of the trust from which one source counts more than all others together."""
 
 
 class Advice:
@@ -81,6 +87,22 @@ class Advice:
         if proposed and is_hint:
             return "Here the proposal is too unsure to be outlined: paint the slice, or accept it (A) if it fits."
         return self._session.hint()
+
+    def sources(self) -> str:
+        """Say of which structures the plain shape between the examples is trusted more than all that is learnt.
+
+        Empty while there is no proposal for the whole scan, or where what is learnt counts as much.
+        """
+        proposal = self._session.proposal
+        if proposal is None or proposal.covered != Box.whole(self._session.geometry.shape):
+            return ""
+        names = {s.id: s.name for s in self._session.structures}
+        shares = {names[s]: by.get(SHAPE_SOURCE, 0.0) for s, by in proposal.trust.items() if s in names}
+        mostly = [f"{name} ({share:.0%})" for name, share in shares.items() if share > MOST]
+        if not mostly:
+            return ""
+        listed = " and ".join([", ".join(mostly[:-1]), mostly[-1]] if len(mostly) > 1 else mostly)
+        return f"Relies more on the plain shape between your slices than on all that is learnt: {listed}."
 
     def _missing(self) -> bool:
         painted = self._session.support().painted_structures()

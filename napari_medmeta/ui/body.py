@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QFrame, QHBoxLayout, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFrame, QHBoxLayout, QLabel, QScrollArea, QVBoxLayout, QWidget
 
 from napari_medmeta.session.words import plane_names
 from napari_medmeta.ui.boxes import Footer, HintLine, PaintBox, ProposalBox, SaveBox, ScanBox, WorkLine, heading
@@ -38,6 +38,14 @@ class PanelBody(QWidget):
         self.scan_box, self.hint, self.table = ScanBox(), HintLine(), StructureTable()
         self.too_large = TooLargeOffer()
         self.paint_box, self.proposal_box = PaintBox(), ProposalBox()
+        self.sources = QLabel()
+        self.sources.setWordWrap(True)
+        self.sources.setAccessibleName("What the proposal relies on")
+        self.sources.setToolTip(
+            "Each source is tested on your examples, left out in turn; its share is how much it counts.\n"
+            "Point at a voxel and ask why (see below) for the shares of all sources there."
+        )
+        self.sources.hide()
         self.work_line, self.save_box, self.footer = WorkLine(), SaveBox(), Footer()
         self._lay_out()
         self._name_keys()
@@ -57,6 +65,7 @@ class PanelBody(QWidget):
         self.proposal_box.set_history("", "")
         self.scan_box.set_planes((), chosen=-1)
         self.footer.set_session("")
+        self.sources.hide()
 
     def show_session(self, controller: Controller) -> None:
         """Show everything that is said about the open scan."""
@@ -67,6 +76,9 @@ class PanelBody(QWidget):
         self.proposal_box.set_history(session.undo_text, session.redo_text)
         where = f"Session: {session.path}" if session.path is not None else "Session in memory only"
         self.footer.set_session(where)
+        relies_on = controller.advice.sources()
+        self.sources.setText(relies_on)
+        self.sources.setVisible(bool(relies_on))
         self.show_slice(controller)
 
     def show_slice(self, controller: Controller) -> None:
@@ -88,7 +100,7 @@ class PanelBody(QWidget):
             self.scan_box, self.too_large, self.hint,
             heading("What to look for"), self.table,
             heading("Paint examples"), self.paint_box,
-            heading("Proposal"), self.proposal_box, self.work_line,
+            heading("Proposal"), self.proposal_box, self.work_line, self.sources,
             heading("Result"), self.save_box,
         )  # fmt: skip
         for part in parts:

@@ -11,8 +11,10 @@ from ui_fakes import SHAPE, InlineRunner, NearestSliceEngine, make_volume
 
 from napari_medmeta import io
 from napari_medmeta.core import Box, Geometry, MedmetaError, Proposal, SliceRef
+from napari_medmeta.engine.learners import default_learners
 from napari_medmeta.session import PaintMode, Session, SliceState
 from napari_medmeta.session.boxes import DrawnBox
+from napari_medmeta.ui.advice import SHAPE_SOURCE
 from napari_medmeta.ui.controller import Controller
 from napari_medmeta.ui.scan import scan_of
 from napari_medmeta.ui.strokes import BACKGROUND_STROKE, Edit
@@ -320,3 +322,28 @@ def test_a_slice_with_a_box_and_a_proposal_can_be_accepted(controller: Controlle
     assert "full example" in controller.hint()
     assert controller.accept_slice()
     assert controller.boxes() == {}
+
+
+@pytest.mark.parametrize(("share", "said"), [(0.62, "Liver (62%)"), (0.5, ""), (0.1, "")])
+def test_it_is_said_when_the_plain_shape_is_trusted_more_than_what_is_learnt(
+    controller: Controller, share: float, said: str
+) -> None:
+    controller.paint(stroke())
+    whole = Box.whole(SHAPE)
+    trust = {1: {"shape": share, "trees": 1 - share}}
+    nothing, sure = np.zeros(SHAPE, np.uint8), np.ones(SHAPE, np.float32)
+    controller.receive(Proposal(controller.session.generation, whole, nothing, sure, whole, trust=trust))
+    assert (said in controller.advice.sources()) if said else controller.advice.sources() == ""
+
+
+def test_the_name_of_the_shape_is_the_engines() -> None:
+    assert SHAPE_SOURCE in {learner.name for learner in default_learners()}
+
+
+def test_a_proposal_for_one_slice_says_nothing_of_what_it_relies_on(controller: Controller) -> None:
+    controller.paint(stroke())
+    plane = Box.of_slice(SliceRef(0, 3), SHAPE)
+    nothing, sure = np.zeros(plane.shape, np.uint8), np.ones(plane.shape, np.float32)
+    trust = {1: {"shape": 1.0}}
+    controller.receive(Proposal(controller.session.generation, plane, nothing, sure, plane, trust=trust))
+    assert controller.advice.sources() == ""
