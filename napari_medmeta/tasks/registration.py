@@ -8,6 +8,7 @@ structures, each place by itself (deformable). A step that does not make the sca
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -31,7 +32,7 @@ from napari_medmeta.tasks.registration_image import Comparable, comparable
 from napari_medmeta.tasks.registration_linear import LinearRegistration
 from napari_medmeta.tasks.registration_map import Alignment, Carrying, carry_labels, landing_box
 
-__all__ = ["Carried", "Kind", "Stage", "carry"]
+__all__ = ["Aligned", "Carried", "Kind", "Stage", "align", "carry"]
 
 LEAST_VOXELS = 4
 """Along each axis: the least that a pyramid of three levels can thin out."""
@@ -66,6 +67,30 @@ class Stage:
     after: float
     kept: bool
     seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class Aligned:
+    """The maps from today's scan to the prior one.
+
+    Parameters
+    ----------
+    maps
+        The map after each step that was wanted; where a step was left out, that of the step before.
+    stages
+        What was tried, in order.
+    ways
+        Two maps that would be the same if all were certain.
+    """
+
+    maps: Mapping[Kind, Alignment]
+    stages: tuple[Stage, ...]
+    ways: tuple[Alignment, Alignment]
+
+    @property
+    def best(self) -> Alignment:
+        """The map after the last step."""
+        return list(self.maps.values())[-1]
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,47 +173,64 @@ def carry(
     Cancelled
         When it was stopped.
     """
+    found = align(prior, labels, today, kind=kind, seed=seed, progress=_part(progress, 0.0, 0.95), cancel=cancel)
+    carrying = carry_labels(labels, prior.geometry, today.geometry, found.best)
+    if not carrying.labels().any():
+        raise _outside()
+    one, other = (carry_labels(labels, prior.geometry, today.geometry, w, box=carrying.box) for w in found.ways)
+    expected = expectation(one, other, axis=today.geometry.through_plane_axis if axis is None else axis)
+    progress(1.0, "carried")
+    return Carried(carrying, today.geometry.shape, found.best, expected, found.stages, _notes(found.stages))
+
+
+def align(
+    prior: Volume,
+    labels: LabelArray,
+    today: Volume,
+    *,
+    kind: Kind = Kind.DEFORMABLE,
+    seed: int = 0,
+    progress: Progress = silent,
+    cancel: CancelToken | None = None,
+) -> Aligned:
+    """Return the maps from ``today`` to ``prior`` that `carry` uses; parameters and errors as there."""
     _require_usable(prior, labels, today)
     cancel = cancel or CancelToken()
     then, now = comparable(prior), comparable(today)
-    linear, stages = _linear(now, then, kind, seed, progress=_part(progress, 0.0, 0.5), cancel=cancel)
+    maps, stages = _linear(now, then, kind, seed, progress=_part(progress, 0.0, 0.4), cancel=cancel)
+    linear = list(maps.values())[-1]
     box = landing_box(labels, prior.geometry, now.grid, linear)
     if box.size == 0:
         raise _outside()
     start = time.perf_counter()
-    within = _part(progress, 0.5, 0.45, Kind.DEFORMABLE)
+    within = _part(progress, 0.4, 0.6, Kind.DEFORMABLE)
     deformed = deform(now, then, linear, box, seed=seed, progress=within, cancel=cancel)
-    stage = _stage("deformable", deformed.before, deformed.after, start)
-    used = linear
-    if kind is Kind.DEFORMABLE:
-        stages.append(stage)
-        used = deformed.alignment if stage.kept else linear
-    carrying = carry_labels(labels, prior.geometry, today.geometry, used)
-    if not carrying.labels().any():
-        raise _outside()
     # Either both directions of the deformable step are compared, or what is less than it with it.
-    ways = (linear, deformed.alignment) if used is linear else (deformed.there, deformed.back)
-    expected = _expected(labels, prior, today, carrying, ways, axis)
-    progress(1.0, "carried")
-    return Carried(carrying, today.geometry.shape, used, expected, tuple(stages), _notes(stages))
+    ways = (linear, deformed.alignment)
+    if kind is Kind.DEFORMABLE:
+        stages.append(_stage(kind, deformed.before, deformed.after, start))
+        maps[kind] = deformed.alignment if stages[-1].kept else linear
+        ways = (deformed.there, deformed.back) if stages[-1].kept else ways
+    return Aligned(maps, tuple(stages), ways)
 
 
 def _linear(
     now: Comparable, then: Comparable, kind: Kind, seed: int, *, progress: Progress, cancel: CancelToken
-) -> tuple[Alignment, list[Stage]]:
+) -> tuple[dict[Kind, Alignment], list[Stage]]:
     registration = LinearRegistration(now, then, seed=seed)
     matrix = registration.best(registration.starts())
     steps = {Kind.RIGID: registration.rigid, Kind.AFFINE: registration.affine}
     if kind is Kind.RIGID:
         del steps[Kind.AFFINE]
     stages: list[Stage] = []
+    maps: dict[Kind, Alignment] = {}
     for number, (name, step) in enumerate(steps.items()):
         start, share = time.perf_counter(), 1 / len(steps)
         found = step(matrix, progress=_part(progress, number * share, share, name), cancel=cancel)
-        stage = _stage(name, registration.likeness(matrix), registration.likeness(found), start)
-        stages.append(stage)
-        matrix = found if stage.kept else matrix
-    return Alignment(matrix), stages
+        stages.append(_stage(name, registration.likeness(matrix), registration.likeness(found), start))
+        matrix = found if stages[-1].kept else matrix
+        maps[name] = Alignment(matrix)
+    return maps, stages
 
 
 def _stage(name: str, before: float, after: float, start: float) -> Stage:
@@ -199,19 +241,7 @@ def _part(progress: Progress, offset: float, share: float, name: str = "") -> Pr
     return lambda fraction, stage, /: progress(offset + share * fraction, name or stage)
 
 
-def _expected(
-    labels: LabelArray,
-    prior: Volume,
-    today: Volume,
-    carrying: Carrying,
-    ways: tuple[Alignment, Alignment],
-    axis: int | None,
-) -> Expected:
-    one, other = (carry_labels(labels, prior.geometry, today.geometry, w, box=carrying.box) for w in ways)
-    return expectation(one, other, axis=today.geometry.through_plane_axis if axis is None else axis)
-
-
-def _notes(stages: list[Stage]) -> tuple[str, ...]:
+def _notes(stages: tuple[Stage, ...]) -> tuple[str, ...]:
     left_out = [s.name for s in stages if not s.kept]
     return tuple(f"The {name} step did not make the scans more alike and was left out" for name in left_out)
 

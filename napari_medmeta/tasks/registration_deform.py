@@ -16,8 +16,8 @@ from napari_medmeta.tasks.registration_map import Alignment
 
 __all__ = ["Deformed", "deform"]
 
-VOXELS = 300_000
-"""Of the grid on which displacements are looked for, about 70 voxels along each axis."""
+VOXELS = 200_000
+"""Of the grid on which displacements are looked for, about 60 voxels along each axis."""
 FINEST_MM = 0.7
 MARGIN_MM = 20.0
 """Around the structures: what moves into them must be seen, and the edge must not hold them back."""
