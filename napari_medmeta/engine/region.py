@@ -196,10 +196,10 @@ def _pooling(voxels: int, spacing_mm: Sequence[float], config: RegionConfig) -> 
         return factor, 1
     factor, step = max(2, needed(voxels, config.max_voxels_large)), 1
     pixel = min(spacing_mm[1:])
-    # Thin slices first give up what the plane has given up already; what that saves goes back to the plane.
-    while step < config.max_step and (step + 1) * spacing_mm[0] <= factor * pixel:
+    # Thin slices give up as much as the plane had to, and the plane gets back what that saves.
+    while step < config.max_step:
         finer = max(2, needed(voxels / (step + 1), config.max_voxels_large))
-        if finer == factor and factor == 2:
+        if (step + 1) * spacing_mm[0] > finer * pixel:
             break
         factor, step = finer, step + 1
     return factor, step

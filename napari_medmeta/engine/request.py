@@ -50,6 +50,11 @@ MOST_PARTS = 6
 CHECKED, CORRECTED = 0.5, 0.9
 """Progress when the left-out check is done, and within each part when only the smoothing is left."""
 
+MOST_SLICES_POOLED = 4
+"""Large organs on thin slices are pooled along the normal as well, up to this: at a working size of 60,000 voxels, which
+has the regions of two development cases pooled twice along each axis instead of three times in the plane, the mean Dice
+of lungs rose from 0.91 to 0.95, and that of eight abdominal organs stayed within 0.01."""
+
 SLICES_AT_ONCE = 16
 """Slices brought to full resolution together: all of a large organ's would need gigabytes."""
 
@@ -72,7 +77,7 @@ class EngineConfig:
     """
 
     learners: tuple[Learner, ...] = field(default_factory=default_learners)
-    region: RegionConfig = field(default_factory=RegionConfig)
+    region: RegionConfig = field(default_factory=lambda: RegionConfig(max_step=MOST_SLICES_POOLED))
     scene: SceneConfig = field(default_factory=SceneConfig)
     fusion: FusionConfig = field(default_factory=FusionConfig)
     walk: WalkConfig = field(default_factory=WalkConfig)

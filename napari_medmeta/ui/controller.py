@@ -381,8 +381,10 @@ class Controller:
 
     def open_proposals(self) -> bool:
         """Whether anything is proposed that is neither accepted nor rejected."""
-        proposal = self.session.proposal
-        return proposal is not None and bool(self.session.proposed_labels(proposal.box).any())
+        if self.session.proposal is None:
+            return False
+        # The newest proposal may be one part of the answer: what came before it is still on show.
+        return bool(self.session.proposed_labels(Box.whole(self.shape)).any())
 
     def result(self, *, with_proposals: bool) -> LabelArray:
         """Return the segmentation on the file's own grid (uint8)."""
@@ -421,11 +423,9 @@ class Controller:
 
     def _snapshot(self, with_proposals: bool) -> LabelArray:
         labels = np.array(self.session.labels)
-        proposal = self.session.proposal
-        if with_proposals and proposal is not None:
-            part = labels[proposal.box.slices]
-            open_part = self.session.proposed_labels(proposal.box)
-            part[...] = np.where(part == BACKGROUND, open_part, part)
+        if with_proposals and self.session.proposal is not None:
+            open_labels = self.session.proposed_labels(Box.whole(self.shape))
+            labels = np.where(labels == BACKGROUND, open_labels, labels)
         return labels
 
     def _do(self, verb: Callable[[], Change]) -> bool:

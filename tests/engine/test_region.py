@@ -82,6 +82,39 @@ def test_pooling_and_pasting_back_keep_every_place() -> None:
     assert abs(float(centre - expected)) < 1.0
 
 
+@pytest.mark.parametrize(
+    ("thickness_mm", "pooling"), [(1.0, (2, 3, 3)), (0.5, (3, 2, 2)), (2.0, (1, 4, 4)), (5.0, (1, 4, 4))]
+)
+def test_thin_slices_are_pooled_too_but_stay_finer_than_the_plane(
+    thickness_mm: float, pooling: tuple[int, int, int]
+) -> None:
+    side = round((15_000_000 / 2) ** 0.5)
+    known = np.ones((side, side), bool)
+    example = SliceExample(SliceRef(0, 0), np.ones((side, side), np.uint8), known)
+    support = Support((2, side, side), (example,), (1,))
+    assert find_region(support, (thickness_mm, 1.0, 1.0), RegionConfig(max_step=3)).pooling == pooling
+
+
+def test_slices_pooled_along_the_normal_come_back_in_their_places() -> None:
+    region = replace(find_region(square(8, 11), (1.0, 1.0, 1.0), CONFIG), step=2)
+    task = make_task(maps(), square(8, 11), region)
+    finer = region.upsample(task.intensity[None])[0]
+    expected = region.cut(maps().intensity)
+    assert finer.shape == expected.shape == region.full_shape
+    # A ramp is brought back as it was, but for the first and the last slice: there is nothing to go on with.
+    assert torch.allclose(finer[1:-1], expected[1:-1], atol=1.0)
+    part = region.upsample(task.intensity[None, 1:4], first=1, slices=range(3, 6))[0]
+    assert torch.equal(part, finer[3:6])
+
+
+def test_painted_slices_that_are_pooled_into_one_leave_one_example() -> None:
+    support = square(8, 9, 11)
+    region = replace(find_region(support, (1.0, 1.0, 1.0), CONFIG), step=2)
+    task = make_task(maps(), support, region)
+    assert task.depths == tuple(sorted({region.depth_of(z) for z in (8, 9, 11)}))
+    assert task.spacing_mm == (2.0, 1.0, 1.0)
+
+
 def test_a_single_click_survives_the_pooling() -> None:
     labels, known = np.zeros(SHAPE[1:], np.uint8), np.zeros(SHAPE[1:], bool)
     labels[31, 41], known[31, 41] = 1, True

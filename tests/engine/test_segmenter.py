@@ -23,6 +23,7 @@ from napari_medmeta.core import (
 from napari_medmeta.core.phantoms import Phantom
 from napari_medmeta.engine import EngineConfig, Segmenter
 from napari_medmeta.engine.learners import ShapePriorLearner
+from napari_medmeta.engine.region import RegionConfig
 
 Paint = Callable[..., Support]
 
@@ -94,6 +95,21 @@ def test_where_one_looks_does_not_change_the_answer(ready: Segmenter, paint: Pai
     unseen = ready.segment(paint(8, 14))
     assert np.array_equal(seen.labels, unseen.labels)
     assert seen.expected_dice == unseen.expected_dice
+
+
+def test_pooled_along_the_normal_the_painted_slices_and_the_parts_stay_exact(phantom: Phantom, paint: Paint) -> None:
+    coarse = RegionConfig(max_step=3, max_voxels=800, max_voxels_large=4_000)
+    # With isotropic voxels, which are pooled along all axes.
+    volume = Volume(phantom.volume.array, Geometry.from_parts(phantom.labels.shape))
+    segmenter = Segmenter(device="cpu", config=EngineConfig(region=coarse))
+    segmenter.set_volume(volume)
+    _, *parts, last = segmenter.propose(paint(8, 13, 16), focus=SliceRef(0, 10))
+    found = last.volume(phantom.labels.shape)
+    for z in (8, 13, 16):
+        assert np.array_equal(found[z][last.box.slices[1:]], phantom.labels[z][last.box.slices[1:]])
+    assert min(dice(found, phantom.labels, s, unpainted(phantom, 8, 13, 16)) for s in (1, 2)) > 0.75
+    for part in parts:
+        assert np.array_equal(part.labels, last.labels_in(part.box))
 
 
 def test_without_a_slice_on_screen_there_is_one_answer(ready: Segmenter, paint: Paint) -> None:

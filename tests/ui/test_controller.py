@@ -237,6 +237,15 @@ def test_open_proposals_are_saved_only_when_asked(controller: Controller) -> Non
     assert np.count_nonzero(controller.result(with_proposals=True)) == 30 * SHAPE[0]
 
 
+def test_an_answer_that_came_in_parts_is_saved_as_a_whole(controller: Controller) -> None:
+    controller.paint(stroke())
+    last = Box((SHAPE[0] - 1, 0, 0), SHAPE)
+    labels, sure = np.ones(last.shape, np.uint8), np.ones(last.shape, np.float32)
+    controller.receive(Proposal(controller.session.generation, last, labels, sure, last))
+    assert controller.open_proposals()
+    assert np.count_nonzero(controller.result(with_proposals=True)) == 30 * (SHAPE[0] - 1) + last.size
+
+
 def test_a_place_that_cannot_be_written_is_a_sentence(controller: Controller, tmp_path: Path) -> None:
     _, failed = heard(controller)
     assert not controller.save(tmp_path / "no" / "folder" / "out.nii.gz", with_proposals=False)
