@@ -57,8 +57,11 @@ class DetectionConfig:
 
     Parameters
     ----------
-    trees, leaf
-        Number of trees, and least samples in a leaf.
+    trees, leaf, choices
+        Number of trees, least samples in a leaf, and features among which each split chooses. Trees that
+        choose among many learn by heart the one section that was painted: on the development cases two
+        and ten samples found more of the lesions elsewhere (mean average precision of voxels 0.52; 0.46
+        with eight and three).
     unlabelled
         Voxels of the scan's body that count as background until the first trees object.
     doubt
@@ -70,7 +73,8 @@ class DetectionConfig:
     """
 
     trees: int = 80
-    leaf: int = 3
+    leaf: int = 10
+    choices: int = 2
     unlabelled: int = 6000
     doubt: float = 0.5
     dismissed: int = 500
@@ -209,7 +213,9 @@ def _fitted(samples: LesionExamples, config: DetectionConfig, seed: int) -> Extr
     weight = np.array(samples.weight, dtype=np.float64)
     for where in (samples.inside, ~samples.inside):
         weight[where] *= 1.0 / weight[where].sum()
-    model = ExtraTreesClassifier(config.trees, min_samples_leaf=config.leaf, max_features=0.5, random_state=seed)
+    model = ExtraTreesClassifier(
+        config.trees, min_samples_leaf=config.leaf, max_features=config.choices, random_state=seed
+    )
     return model.fit(samples.features, samples.inside, sample_weight=weight * len(weight))
 
 

@@ -34,7 +34,10 @@ class CandidateConfig:
     Parameters
     ----------
     levels
-        Likelihoods at which the map is cut, ascending.
+        Likelihoods at which the map is cut, ascending. Trees grown on one section are seldom sure of
+        lesions elsewhere, so a body may stand out at a low level.
+    smooth_diameters
+        Width of the Gaussian that joins the fragments of a body, in diameters of the smallest example.
     size_spread
         Standard deviation of the logarithm of diameters: how unlike the examples in size lesions may be.
     least_diameters, most_diameters
@@ -46,9 +49,10 @@ class CandidateConfig:
         The list is no longer than this.
     """
 
-    levels: tuple[float, ...] = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
-    size_spread: float = 0.9
-    least_diameters: float = 0.2
+    levels: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+    smooth_diameters: float = 0.05
+    size_spread: float = 0.6
+    least_diameters: float = 0.33
     most_diameters: float = 4.0
     ring_diameters: float = 0.25
     most: int = 30
@@ -133,6 +137,7 @@ def candidates_in(
     """
     config = config if config is not None else CandidateConfig()
     spacing = np.array([s * f for s, f in zip(volume.geometry.spacing_mm, grid.factors, strict=True)])
+    likely = ndimage.gaussian_filter(likely, config.smooth_diameters * min(diameters_mm) / spacing)
     rater = _Rater(likely, spacing, (min(diameters_mm), max(diameters_mm)), config)
     bodies = [body for level in config.levels for body in rater.bodies_at(level)]
     used = np.zeros(likely.shape, dtype=bool)

@@ -53,7 +53,7 @@ class SampleConfig:
     details: float = 10.0
     least_mm: float = 1.0
     most_mm: float = 3.0
-    most_voxels: int = 2_500_000
+    most_voxels: int = 800_000
 
 
 @dataclass(frozen=True, eq=False)

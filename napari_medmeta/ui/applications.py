@@ -14,7 +14,10 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtWidgets import QDockWidget, QTabWidget, QVBoxLayout, QWidget
 
 from napari_medmeta.ui.boxes import APPLICATIONS_NAME
+from napari_medmeta.ui.detection_tab import DetectionTab
+from napari_medmeta.ui.diagnosis_tab import DiagnosisTab
 from napari_medmeta.ui.docked import DockedWidget
+from napari_medmeta.ui.followup_tab import FollowUpTab
 
 if TYPE_CHECKING:
     from napari_medmeta.ui.panel import MedmetaPanel
@@ -31,7 +34,11 @@ class Application:
     build: Callable[[MedmetaPanel], QWidget]
 
 
-APPLICATIONS: tuple[Application, ...] = ()
+APPLICATIONS: tuple[Application, ...] = (
+    Application("Lesions", "Find what looks like a few painted lesions, and go through it one by one", DetectionTab),
+    Application("Diagnosis", "What a patient is most like among cases that you kept (a research aid)", DiagnosisTab),
+    Application("Follow-up", "Carry an earlier scan's segmentation to this one, and measure the change", FollowUpTab),
+)
 
 
 class ApplicationsWidget(DockedWidget):

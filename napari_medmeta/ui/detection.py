@@ -1,0 +1,463 @@
+"""Lesions looked for on the open scan: the list of candidates, and what the radiologist says to each. No Qt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from psygnal import Signal
+from scipy import ndimage
+
+from napari_medmeta.core import (
+    BACKGROUND,
+    Box,
+    CancelToken,
+    LabelArray,
+    MaskArray,
+    MedmetaError,
+    MissingExamplesError,
+    Proposal,
+    SliceRef,
+    Support,
+    Volume,
+)
+from napari_medmeta.core.library import LibraryEntry
+from napari_medmeta.core.measurements import axial_axis
+from napari_medmeta.session import Change, Topic
+from napari_medmeta.ui.controller import Controller, Work
+from napari_medmeta.ui.working_grid import Grid
+
+if TYPE_CHECKING:
+    from napari_medmeta.tasks.detection import Candidate, LesionExamples
+
+__all__ = ["Detecting", "DetectionDesk", "Elsewhere", "Request", "Row", "Standing", "from_library", "from_other_scan"]
+
+STOPPED = "Stopped"
+"""The stage that the controller tells when the user stops all that the engine does."""
+
+ACCEPTED_SHARE = 0.5
+"""A candidate of which at least half is painted or accepted counts as accepted, however that came about."""
+
+
+class Standing(StrEnum):
+    """What was said to a candidate."""
+
+    OPEN = "open"
+    ACCEPTED = "accepted"
+    DISMISSED = "dismissed"
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """One line of the list."""
+
+    candidate: Candidate
+    standing: Standing
+
+
+@dataclass(frozen=True, eq=False)
+class Elsewhere:
+    """Lesions that are not painted on the open scan: ``learn`` is called in the background, with the engine."""
+
+    name: str
+    learn: Callable[[Any], LesionExamples]
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """All that is needed to look for lesions in the background.
+
+    Parameters
+    ----------
+    known
+        (I, J, K) bool: what is painted or accepted of the structure.
+    stages
+        Receives (fraction, stage) while the work goes on; read by the window when it likes.
+    """
+
+    volume: Volume
+    support: Support
+    structure: int
+    known: MaskArray
+    dismissed: tuple[Candidate, ...] = ()
+    elsewhere: Elsewhere | None = None
+    cancel: CancelToken = field(default_factory=CancelToken)
+    stages: list[tuple[float, str]] = field(default_factory=list)
+
+    def report(self, fraction: float, stage: str, /) -> None:
+        """Note how far the work is."""
+        self.stages[:] = [(fraction, stage)]
+
+
+Detecting: TypeAlias = Callable[[Any, Request], "tuple[Candidate, ...]"]
+"""Engine and request in, candidates out; called in the background."""
+
+
+class _Job:
+    """One question to the engine; called once in the background, however often it is asked."""
+
+    def __init__(self, request: Request, detecting: Detecting) -> None:
+        self.request, self._detecting = request, detecting
+        self.begun = self.broken = False
+
+    def __call__(self, engine: Any) -> _Found | None:
+        if self.begun:
+            return None
+        self.begun, whole = True, False
+        try:
+            found = self._found(engine)
+            whole = True
+        finally:
+            # Something went wrong that nobody foresaw; the worker tells of it.
+            self.broken = not whole
+        return found
+
+    def _found(self, engine: Any) -> _Found:
+        # An answer in any case: what is shown as busy must end.
+        try:
+            return _Found(self, self._detecting(engine, self.request))
+        except MedmetaError as error:
+            return _Found(self, error=error)
+
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    job: _Job
+    candidates: tuple[Candidate, ...] = ()
+    error: MedmetaError | None = None
+
+
+class DetectionDesk:
+    """The verbs of lesion detection for one open scan.
+
+    Parameters
+    ----------
+    volume
+        The scan on the grid on screen.
+    detecting
+        Runs in the background; None: the engine's own way.
+    """
+
+    changed = Signal()
+    """The list, or what is being done, is another one."""
+
+    def __init__(self, controller: Controller, volume: Volume, *, detecting: Detecting | None = None) -> None:
+        self._controller, self._volume = controller, volume
+        self._detecting = detecting or detected_by_the_engine
+        self._candidates: tuple[Candidate, ...] = ()
+        self._accepted: tuple[Candidate, ...] = ()
+        self._dismissed: tuple[Candidate, ...] = ()
+        self._job: _Job | None = None
+        self._structure: int | None = None
+        self._elsewhere: Elsewhere | None = None
+        controller.answered.connect(self._receive)
+        controller.worked.connect(self._on_work)
+        controller.changed.connect(self._on_change)
+
+    # What is shown
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """The list: open candidates, the best first, then accepted ones, then dismissed ones."""
+        groups = (
+            (Standing.OPEN, self._candidates),
+            (Standing.ACCEPTED, self._accepted),
+            (Standing.DISMISSED, self._dismissed),
+        )
+        return tuple(Row(c, standing) for standing, group in groups for c in group)
+
+    @property
+    def busy(self) -> bool:
+        """Whether lesions are being looked for."""
+        return self._job is not None
+
+    @property
+    def progress(self) -> tuple[float, str]:
+        """How far the work is: a fraction in [0, 1] and its stage."""
+        stages = self._job.request.stages if self._job is not None else []
+        return stages[0] if stages else (0.0, "waiting for the engine")
+
+    # What the user does
+
+    def find(self, elsewhere: Elsewhere | None = None) -> bool:
+        """Look for what resembles the active structure's lesions, painted here or known from ``elsewhere``."""
+        structure = self._controller.session.active
+        if structure is None:
+            self._fail(MissingExamplesError("No structure is chosen", next_step="Add one to the table, such as Lesion"))
+            return False
+        if elsewhere is None and structure not in self._controller.session.support().painted_structures():
+            self._fail(
+                MissingExamplesError(
+                    "No lesion is painted on this scan yet",
+                    next_step="Paint one lesion on a whole slice, or learn from the library or another scan",
+                )
+            )
+            return False
+        if structure != self._structure:
+            self._candidates, self._accepted, self._dismissed = (), (), ()
+        self._structure, self._elsewhere = structure, elsewhere
+        self._ask()
+        return True
+
+    def stop(self) -> None:
+        """Stop looking; the list stays as it was."""
+        self._drop()
+        self.changed.emit()
+
+    def go_to(self, number: int) -> bool:
+        """Show the candidate in row ``number`` (from 0)."""
+        if not 0 <= number < len(self.rows):
+            return False
+        candidate = self.rows[number].candidate
+        axis = self._controller.focus.axis
+        ref = SliceRef(axis, candidate.voxel[axis])
+        here = Box.of_slice(ref, self._controller.shape).intersection(candidate.box)
+        self._controller.led.emit(ref, here)
+        return True
+
+    def accept(self, number: int) -> bool:
+        """Take the candidate in row ``number`` over into the segmentation; one step, which can be undone."""
+        row = self._row(number)
+        if row is None or row.standing is not Standing.OPEN or self._structure is None:
+            return False
+        if not self._adopted(row.candidate, self._structure):
+            return False
+        if self._share(row.candidate) < ACCEPTED_SHARE:
+            return False
+        self._sort_out()
+        return True
+
+    def dismiss(self, number: int) -> bool:
+        """Say that the candidate in row ``number`` is no lesion; the list is made again without its like."""
+        row = self._row(number)
+        if row is None or row.standing is not Standing.OPEN:
+            return False
+        self._candidates = tuple(c for c in self._candidates if c is not row.candidate)
+        self._dismissed = (*self._dismissed, row.candidate)
+        self._ask()
+        return True
+
+    def bring_back(self, number: int) -> bool:
+        """Take the dismissal of the candidate in row ``number`` back."""
+        row = self._row(number)
+        if row is None or row.standing is not Standing.DISMISSED:
+            return False
+        self._dismissed = tuple(c for c in self._dismissed if c is not row.candidate)
+        self._candidates = tuple(sorted((*self._candidates, row.candidate), key=lambda c: -c.score))
+        self._ask()
+        return True
+
+    def export(self, path: Path) -> bool:
+        """Write open and accepted candidates as a table (.csv or .json), indices on the file's own grid."""
+        # Loaded when wanted: what is behind it takes seconds to load.
+        from napari_medmeta.tasks.detection_table import write_candidates
+
+        kept = [row.candidate for row in self.rows if row.standing is not Standing.DISMISSED]
+        grid = self._controller.scan.grid
+        try:
+            written = write_candidates(path, [_on(grid, c) for c in sorted(kept, key=lambda c: -c.score)])
+        except MedmetaError as error:
+            self._fail(error)
+            return False
+        self._controller.told.emit(f"Saved as {written.name} in {written.parent}.")
+        return True
+
+    def close(self) -> None:
+        """Let go of the scan."""
+        self._drop()
+        self._controller.answered.disconnect(self._receive)
+        self._controller.worked.disconnect(self._on_work)
+        self._controller.changed.disconnect(self._on_change)
+
+    # How it works
+
+    def _row(self, number: int) -> Row | None:
+        return self.rows[number] if 0 <= number < len(self.rows) else None
+
+    def _ask(self) -> None:
+        session, structure = self._controller.session, self._structure
+        if structure is None:
+            return
+        self._drop()
+        request = Request(
+            self._volume,
+            session.support(),
+            structure,
+            np.asarray(session.labels == structure),
+            self._dismissed,
+            self._elsewhere,
+        )
+        self._job = _Job(request, self._detecting)
+        self.changed.emit()
+        self._controller.ask_engine(self._job)
+
+    def _drop(self) -> None:
+        job, self._job = self._job, None
+        if job is not None:
+            job.request.cancel.cancel()
+
+    def _receive(self, answer: object) -> None:
+        if not isinstance(answer, _Found) or answer.job is not self._job:
+            return
+        self._job = None
+        if isinstance(answer.error, MedmetaError):
+            self._fail(answer.error)
+        else:
+            self._candidates = answer.candidates
+            self._tell_how_many()
+        self.changed.emit()
+
+    def _on_work(self, work: Work) -> None:
+        """See to it that a question that was lost is asked again, and that one that broke does not seem busy."""
+        job = self._job
+        if job is None or work.busy:
+            return
+        if job.broken or work.stage == STOPPED:
+            self.stop()
+        elif not job.begun:
+            # Another question took its place in the engine's queue.
+            self._controller.ask_engine(job)
+
+    def _tell_how_many(self) -> None:
+        found = len(self._candidates)
+        what = f"{found} candidates, the best first" if found > 1 else "1 candidate" if found else "No candidates"
+        self._controller.told.emit(f"{what}. Candidates are to be looked at; lesions may have been missed.")
+
+    def _on_change(self, change: Change) -> None:
+        if self._structure is None:
+            return
+        if self._structure not in {s.id for s in self._controller.structures}:
+            self._forget()
+            return
+        if not change.what & {Topic.LABELS, Topic.EXAMPLES}:
+            return
+        moved = self._sort_out()
+        # Examples changed: what is being looked for, or was found, is made again. Painting goes first.
+        if moved or (self.busy and Topic.EXAMPLES in change.what):
+            self._ask()
+
+    def _forget(self) -> None:
+        self._drop()
+        self._structure, self._candidates, self._accepted, self._dismissed = None, (), (), ()
+        self.changed.emit()
+
+    def _sort_out(self) -> bool:
+        """Put candidates that were accepted, or whose acceptance was undone, where they belong."""
+        both = (*self._candidates, *self._accepted)
+        accepted = tuple(c for c in both if self._share(c) >= ACCEPTED_SHARE)
+        if len(accepted) == len(self._accepted) and all(a is b for a, b in zip(accepted, self._accepted, strict=True)):
+            return False
+        open_ones = (c for c in both if all(c is not a for a in accepted))
+        self._candidates, self._accepted = tuple(sorted(open_ones, key=lambda c: -c.score)), accepted
+        self.changed.emit()
+        return True
+
+    def _share(self, candidate: Candidate) -> float:
+        labels = self._controller.session.labels
+        return candidate.overlap(np.asarray(labels == self._structure)) / max(1, candidate.voxels)
+
+    def _adopted(self, candidate: Candidate, structure: int) -> bool:
+        """Propose the candidate's voxels, and accept them as one piece."""
+        controller = self._controller
+        controller.receive(_proposed(candidate, structure, controller))
+        return controller.accept_piece(candidate.voxel)
+
+    def _fail(self, error: MedmetaError) -> None:
+        self._controller.failed.emit(error)
+
+
+def _proposed(candidate: Candidate, structure: int, controller: Controller) -> Proposal:
+    """Return a proposal of the candidate alone, one voxel around it free of the same structure."""
+    session = controller.session
+    shape = session.geometry.shape
+    box = candidate.box.grown((1, 1, 1), shape)
+    inside = np.zeros(box.shape, dtype=bool)
+    inside[_within(candidate.box, box)] = candidate.mask
+    before = session.proposal
+    labels: LabelArray = before.labels_in(box) if before is not None else np.zeros(box.shape, dtype=np.uint8)
+    shell = ndimage.binary_dilation(inside, structure=np.ones((3, 3, 3))) & ~inside
+    # What touches the candidate would be accepted with it.
+    labels[shell & (labels == structure)] = BACKGROUND
+    labels[inside] = structure
+    confidence = np.full(box.shape, candidate.likelihood, dtype=np.float32)
+    return Proposal(
+        generation=session.generation,
+        box=box,
+        labels=labels,
+        confidence=confidence,
+        covered=box,
+    )
+
+
+def _on(grid: Grid, candidate: Candidate) -> Candidate:
+    """Return the candidate with its voxel and slice numbered as in the file."""
+    axis = axial_axis(grid.original)
+    where = list(candidate.voxel)
+    where[candidate.ref.axis] = candidate.ref.index
+    i, j, k = (int(n) for n in np.round(grid.original.to_index(candidate.centre_mm)))
+    index = int(np.round(grid.original.to_index(grid.working.to_world(where)))[axis])
+    return replace(candidate, voxel=(i, j, k), ref=SliceRef(axis, index))
+
+
+def _within(inner: Box, outer: Box) -> tuple[slice, slice, slice]:
+    i, j, k = (slice(a - o, b - o) for a, b, o in zip(inner.start, inner.stop, outer.start, strict=True))
+    return i, j, k
+
+
+def from_library(name: str, entries: Sequence[LibraryEntry]) -> Elsewhere:
+    """Return the lesions that the library keeps under ``name``."""
+
+    def learn(engine: Any) -> LesionExamples:
+        from napari_medmeta.tasks.detection import examples_of_entries
+
+        return examples_of_entries(entries)
+
+    return Elsewhere(f"Library: {name}", learn)
+
+
+def from_other_scan(name: str, volume: Volume, labels: LabelArray) -> Elsewhere:
+    """Return the lesions painted on another scan, both (I, J, K) on its grid; they are learnt once."""
+    learnt: list[LesionExamples] = []
+
+    def learn(engine: Any) -> LesionExamples:
+        if not learnt:
+            learnt.append(_learnt_on(engine, volume, labels))
+        return learnt[0]
+
+    return Elsewhere(name, learn)
+
+
+def _learnt_on(engine: Any, volume: Volume, labels: LabelArray) -> LesionExamples:
+    from napari_medmeta.core import guess_axis, support_from_labels
+    from napari_medmeta.engine.device import pick_device
+    from napari_medmeta.engine.features import compute_features
+    from napari_medmeta.tasks.detection import examples_on
+
+    lesions = (labels != BACKGROUND).astype(np.uint8)
+    support = support_from_labels(lesions, axis=guess_axis(lesions, volume.geometry))
+    maps = compute_features(volume, device=pick_device(engine.device))
+    return examples_on(maps, volume.geometry, support, structure=1)
+
+
+def detected_by_the_engine(engine: Any, request: Request) -> tuple[Candidate, ...]:
+    """Learn from the painted lesions and from those elsewhere, and list the candidates."""
+    from napari_medmeta.tasks.detection import detect, examples_on, joined
+
+    parts = [] if request.elsewhere is None else [request.elsewhere.learn(engine)]
+    request.cancel.raise_if_cancelled()
+    if request.structure in request.support.painted_structures():
+        grid = request.volume.geometry
+        parts.append(examples_on(engine, grid, request.support, structure=request.structure))
+    return detect(
+        engine,
+        request.volume,
+        joined(parts),
+        known=request.known,
+        dismissed=request.dismissed,
+        progress=request.report,
+        cancel=request.cancel,
+    )

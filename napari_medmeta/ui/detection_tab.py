@@ -1,0 +1,353 @@
+"""The tab "Lesions": learn from a few, list what looks alike, go to each, accept or dismiss it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Image, Labels
+from qtpy.QtCore import Qt, QTimer
+from qtpy.QtGui import QBrush, QColor
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QComboBox,
+    QHBoxLayout,
+    QHeaderView,
+    QLabel,
+    QProgressBar,
+    QTableWidget,
+    QTableWidgetItem,
+    QWidget,
+)
+
+from napari_medmeta.core import MedmetaError
+from napari_medmeta.ui.application_tab import ApplicationTab
+from napari_medmeta.ui.boxes import button
+from napari_medmeta.ui.case import Case
+from napari_medmeta.ui.detection import (
+    Detecting,
+    DetectionDesk,
+    Elsewhere,
+    Row,
+    Standing,
+    from_library,
+    from_other_scan,
+)
+from napari_medmeta.ui.detection_points import CandidatePoints
+from napari_medmeta.ui.dialogs import ask_table
+from napari_medmeta.ui.scan import geometry_of, scan_of_layer
+
+if TYPE_CHECKING:
+    from napari_medmeta.ui.panel import MedmetaPanel
+
+__all__ = ["COLUMNS", "DetectionTab", "row_texts", "row_tip"]
+
+COLUMNS = ("", "Score", "ml", "mm", "Slice", "Centre (mm)", "")
+COLUMN_TIPS = (
+    "The number beside its point",
+    "How much it looks like the examples, 0 to 1; to compare candidates of one list, no probability",
+    "Volume in millilitres",
+    "Longest diameter on an axial slice, as in RECIST 1.1",
+    "The slice through its centre, in the plane on screen, counted from 0",
+    "Its centre: mm to the patient's left, back and head",
+    "What you said to it",
+)
+CENTRE = 5
+HERE = "Lesions painted on this scan"
+POLL_MS = 200
+"""How often the bar is moved on; the work reports every few seconds."""
+FADED = "#8c8c8c"
+
+
+class DetectionTab(ApplicationTab):
+    """Candidates on the open scan.
+
+    Parameters
+    ----------
+    panel
+        Whose open scan is worked on; its library, and other scans in its viewer, can be learnt from.
+    detecting
+        See `DetectionDesk`.
+    """
+
+    def __init__(self, panel: MedmetaPanel, *, detecting: Detecting | None = None) -> None:
+        super().__init__(panel)
+        self._detecting = detecting
+        self.desk: DetectionDesk | None = None
+        self._points: CandidatePoints | None = None
+        self._sources: list[Elsewhere | None] = [None]
+        self._poll = QTimer(self)
+        self._poll.setInterval(POLL_MS)
+        self._poll.timeout.connect(self._show_progress)
+        self._build()
+        self.follow()
+
+    def take(self, case: Case) -> None:
+        """Begin with a scan that was opened."""
+        volume = case.controller.scan.volume(np.asarray(case.image.data))
+        self.desk = DetectionDesk(case.controller, volume, detecting=self._detecting)
+        self.desk.changed.connect(self._refresh)
+        case.controller.changed.connect(self._name_structure)
+        if self.panel.viewer is not None:
+            self._points = CandidatePoints(self.panel.viewer, case.image)
+        self.list_sources()
+        self._name_structure()
+        self._refresh()
+
+    def let_go(self, case: Case) -> None:
+        """Let go of a scan that is closed."""
+        case.controller.changed.disconnect(self._name_structure)
+        desk, self.desk = self.desk, None
+        points, self._points = self._points, None
+        if desk is not None:
+            desk.changed.disconnect(self._refresh)
+            desk.close()
+        if points is not None:
+            points.clear()
+        self._poll.stop()
+
+    def look(self) -> None:
+        """Look for what resembles the lesions chosen."""
+        number = self._source.currentIndex()
+        if self.desk is not None:
+            self.desk.find(self._sources[number] if 0 <= number < len(self._sources) else None)
+
+    def export(self, path: Path) -> bool:
+        """Write the list as CSV or JSON."""
+        return self.desk is not None and self.desk.export(path)
+
+    def list_sources(self) -> None:
+        """Offer what can be learnt from: this scan, the library, and labels on other scans in the window."""
+        if self.case is None:
+            return
+        chosen = self._source.currentText()
+        self._sources = [None, *self._from_library(), *self._from_other_scans(self.case)]
+        self._source.clear()
+        self._source.addItems([HERE if s is None else s.name for s in self._sources])
+        self._source.setCurrentIndex(max(0, self._source.findText(chosen)))
+
+    def texts(self) -> list[tuple[str, ...]]:
+        """Return what the cells of the list say, row by row."""
+        table = self._table
+        items = [[table.item(r, c) for c in range(len(COLUMNS))] for r in range(table.rowCount())]
+        return [tuple(item.text() if item is not None else "" for item in row) for row in items]
+
+    def choose(self, row: int) -> None:
+        """Choose a row, as a click on it does: the viewer goes there."""
+        self._table.selectRow(row)
+
+    # -- building -----------------------------------------------------------------------------
+
+    def _build(self) -> None:
+        self._what = QLabel()
+        self._what.setWordWrap(True)
+        self._source = _SourceBox(self.list_sources)
+        self._source.setToolTip("Which lesions to learn from; those painted on this scan always count as well")
+        self._source.setAccessibleName("Learn from")
+        self._find = button("Find candidates", "Look for what resembles these lesions on the whole scan", self.look)
+        self._stop = button("Stop", "Stop looking; the list stays as it was", lambda: self._say(DetectionDesk.stop))
+        self._bar = QProgressBar()
+        self._bar.setTextVisible(True)
+        self._table = _make_table()
+        self._table.itemSelectionChanged.connect(self._go_to_chosen)
+        self._accept = button(
+            "Accept", "It is a lesion: take it over into the segmentation (can be undone)", lambda: self._act("accept")
+        )
+        self._dismiss = button("Dismiss", "It is none: look again without its like", lambda: self._act("dismiss"))
+        self._back = button("Bring back", "Take the dismissal back", lambda: self._act("bring_back"))
+        self._export = button("Save list …", "Save the list as CSV or JSON", self._ask_and_export)
+        note = QLabel("Candidates are a hint, to be looked at by a person. Lesions may be missed.")
+        note.setWordWrap(True)
+        for part in (self._what, self._source, _line(self._find, self._stop), self._bar, self._table):
+            self.column.addWidget(part)
+        self.column.addWidget(_line(self._accept, self._dismiss, self._back))
+        self.column.addWidget(_line(self._export))
+        self.column.addWidget(note)
+
+    def _ask_and_export(self) -> None:
+        if self.case is not None:
+            path = ask_table(self.case.controller.scan, parent=self)
+            if path is not None:
+                self.export(path)
+
+    # -- showing ------------------------------------------------------------------------------
+
+    def _name_structure(self, *_: object) -> None:
+        if self.case is None:
+            return
+        session = self.case.controller.session
+        name = next((s.name for s in session.structures if s.id == session.active), None)
+        self._what.setText(
+            f"Looks for: <b>{name}</b>, the structure chosen in the panel."
+            if name is not None
+            else "Add a structure such as Lesion in the panel, and paint one lesion on a whole slice."
+        )
+        self._find.setEnabled(name is not None)
+
+    def _refresh(self) -> None:
+        desk = self.desk
+        if desk is None:
+            return
+        rows = desk.rows
+        kept = self._chosen()
+        self._fill(rows)
+        if 0 <= kept < len(rows):
+            self._mark(kept)
+        if self._points is not None:
+            self._points.show(rows)
+        self._stop.setEnabled(desk.busy)
+        self._export.setEnabled(bool(rows))
+        self._bar.setVisible(desk.busy)
+        if desk.busy:
+            self._poll.start()
+            self._show_progress()
+        else:
+            self._poll.stop()
+        self._show_verbs()
+
+    def _show_progress(self) -> None:
+        if self.desk is not None:
+            fraction, stage = self.desk.progress
+            self._bar.setValue(round(100 * fraction))
+            self._bar.setFormat(f"{stage.capitalize()} … %p %")
+
+    def _fill(self, rows: Sequence[Row]) -> None:
+        axis = self.case.controller.focus.axis if self.case is not None else 0
+        blocked = self._table.blockSignals(True)
+        self._table.setRowCount(len(rows))
+        for number, row in enumerate(rows):
+            for column, text in enumerate(row_texts(number + 1, row, axis)):
+                item = QTableWidgetItem(text)
+                item.setToolTip(row_tip(row))
+                if row.standing is Standing.DISMISSED:
+                    item.setForeground(QBrush(QColor(FADED)))
+                if column not in (0, CENTRE, len(COLUMNS) - 1):
+                    item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+                self._table.setItem(number, column, item)
+        self._table.blockSignals(blocked)
+
+    def _mark(self, row: int) -> None:
+        """Show the row as chosen without going there."""
+        blocked = self._table.blockSignals(True)
+        self._table.selectRow(row)
+        self._table.blockSignals(blocked)
+
+    def _show_verbs(self) -> None:
+        rows = self.desk.rows if self.desk is not None else ()
+        number = self._chosen()
+        standing = rows[number].standing if 0 <= number < len(rows) else None
+        self._accept.setEnabled(standing is Standing.OPEN)
+        self._dismiss.setEnabled(standing is Standing.OPEN)
+        self._back.setEnabled(standing is Standing.DISMISSED)
+
+    # -- what the user wants ------------------------------------------------------------------
+
+    def _chosen(self) -> int:
+        selected = self._table.selectionModel()
+        rows = selected.selectedRows() if selected is not None else []
+        return rows[0].row() if rows else -1
+
+    def _go_to_chosen(self) -> None:
+        self._show_verbs()
+        if self.desk is not None:
+            self.desk.go_to(self._chosen())
+
+    def _act(self, verb: str) -> None:
+        number = self._chosen()
+        self._say(lambda desk: getattr(desk, verb)(number))
+
+    def _say(self, call: Callable[[DetectionDesk], Any]) -> None:
+        if self.desk is not None:
+            call(self.desk)
+
+    def _from_library(self) -> list[Elsewhere]:
+        if self.case is None:
+            return []
+        kind = self.case.controller.scan.modality
+        try:
+            entries = [e for e in self.panel.library.library.entries() if e.modality is kind]
+        except MedmetaError as error:
+            self.case.controller.failed.emit(error)
+            return []
+        names = dict.fromkeys(e.structure for e in entries)
+        return [from_library(name, [e for e in entries if e.structure == name]) for name in names]
+
+    def _from_other_scans(self, case: Case) -> list[Elsewhere]:
+        ours = (case.image, case.layers.segmentation, case.layers.proposal, case.layers.uncertainty)
+        layers = self.panel.viewer.layers if self.panel.viewer is not None else ()
+        others = [layer for layer in layers if all(layer is not o for o in ours)]
+        images = [layer for layer in others if isinstance(layer, Image) and layer.data.ndim == 3 and not layer.rgb]
+        found = []
+        for labels in (layer for layer in others if isinstance(layer, Labels) and layer.data.ndim == 3):
+            image = next((i for i in images if geometry_of(i).same_grid(geometry_of(labels))), None)
+            if image is not None and image.data.shape == labels.data.shape:
+                volume = scan_of_layer(image).volume(np.asarray(image.data))
+                found.append(
+                    from_other_scan(f"{labels.name} on {image.name}", volume, np.asarray(labels.data).astype(np.uint8))
+                )
+        return found
+
+
+class _SourceBox(QComboBox):
+    """Lists anew what there is whenever it is opened."""
+
+    def __init__(self, list_anew: Callable[[], None]) -> None:
+        super().__init__()
+        self._list_anew = list_anew
+
+    def showPopup(self) -> None:
+        """Open the list."""
+        self._list_anew()
+        super().showPopup()
+
+
+def row_texts(number: int, row: Row, axis: int) -> tuple[str, ...]:
+    """Return what the cells of one row say; the slice is that along array axis ``axis``."""
+    found = row.candidate
+    size = f"{found.volume_ml:.1f}" if found.volume_ml >= 1 else f"{found.volume_ml:.2g}"
+    centre = ", ".join(f"{v:.0f}" for v in found.centre_mm)
+    standing = "" if row.standing is Standing.OPEN else str(row.standing)
+    slice_text = str(found.voxel[axis])
+    return str(number), f"{found.score:.2f}", size, f"{found.longest_mm:.0f}", slice_text, centre, standing
+
+
+def row_tip(row: Row) -> str:
+    """Return the numbers that have no column of their own."""
+    found = row.candidate
+    return (
+        f"Mean likelihood inside {found.likelihood:.2f}, {found.contrast:.2f} above its surroundings\n"
+        f"{found.voxels:,} voxels; longest diameter on axial slice {found.ref.index}"
+    )
+
+
+def _line(*widgets: QWidget) -> QWidget:
+    line = QWidget()
+    layout = QHBoxLayout(line)
+    layout.setContentsMargins(0, 0, 0, 0)
+    for widget in widgets:
+        layout.addWidget(widget)
+    return line
+
+
+def _make_table() -> QTableWidget:
+    table = QTableWidget(0, len(COLUMNS))
+    table.setHorizontalHeaderLabels(list(COLUMNS))
+    table.setAccessibleName("Candidates")
+    table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+    table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+    table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+    table.setShowGrid(False)
+    for column, tip in enumerate(COLUMN_TIPS):
+        item = table.horizontalHeaderItem(column)
+        if item is not None:
+            item.setToolTip(tip)
+    header, rows = table.horizontalHeader(), table.verticalHeader()
+    if header is not None:
+        header.setHighlightSections(False)
+        header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        header.setSectionResizeMode(CENTRE, QHeaderView.ResizeMode.Stretch)
+    if rows is not None:
+        rows.setVisible(False)
+    return table
