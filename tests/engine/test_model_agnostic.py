@@ -213,6 +213,9 @@ def test_adaptation_works_without_gradients_being_kept(kind: type[nn.Module], ma
     kept = learner.fit(scene).evidence([3])
     with torch.no_grad():
         assert torch.allclose(learner.fit(scene).evidence([3]), kept, atol=1e-5)
+    frozen = learner.requires_grad_(False).fit(scene).evidence([3])
+    assert torch.allclose(frozen, kept, atol=1e-5)
+    assert not frozen.requires_grad
 
 
 def test_a_structure_of_which_no_example_is_left_is_not_invented(make_scene: MakeScene) -> None:

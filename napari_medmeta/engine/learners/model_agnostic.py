@@ -206,10 +206,12 @@ def support_gradient(head: VoxelHead, weights: Weights, examples: Examples, *, d
     """
     # torch.func.grad would do as well, but loads torch's compiler first: two seconds for whoever waits.
     with torch.enable_grad():
-        own = weights if differentiable else {name: w.detach().requires_grad_() for name, w in weights.items()}
+        # A start that is frozen, as in use, has no graph that could go on.
+        through = differentiable and all(w.requires_grad for w in weights.values())
+        own = weights if through else {name: w.detach().requires_grad_() for name, w in weights.items()}
         # The sum over structures: the weights of one play no part in the loss of another.
         loss = examples.loss(logits_of(head, own, examples.inputs)).sum()
-        gradient = torch.autograd.grad(loss, list(own.values()), create_graph=differentiable)
+        gradient = torch.autograd.grad(loss, list(own.values()), create_graph=through)
     return dict(zip(own, gradient, strict=True))
 
 
