@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,15 @@ from napari_medmeta.bench.statistics import Calibration, Interval
 from napari_medmeta.bench.usage import measured
 from napari_medmeta.core import InputError, LabelArray, MedmetaError
 from napari_medmeta.core.jobs import Progress
+from napari_medmeta.tasks.registration_expectation import Calibration as FromEvidence
+from napari_medmeta.tasks.registration_expectation import Evidence, Expected
 from napari_medmeta.tasks.registration_map import Alignment, carry_labels
 
 __all__ = ["add_options", "evaluate"]
 
 RUNS = "registration-runs.jsonl"
+FEWEST_TO_FIT = 4
+"""Structures from which three constants can be fitted at all."""
 REVISION = 1
 """Of the methods: raised when one of them changes, so that what an older one measured is measured anew."""
 
@@ -77,17 +81,18 @@ def _measured(trial: Trial, method: Method, seed: int) -> list[Row]:
     except (MedmetaError, RuntimeError) as error:
         return [{**about, "failure": " ".join(str(error).split())[:200]}]
     cost = {"seconds": round(usage.seconds, 2), "cpu_seconds": round(usage.cpu_seconds, 2)}
-    return [{**about, "method": name, **_scores(loaded, m, dict(e)), **cost} for name, (m, e) in answer.items()]
+    return [{**about, "method": name, **_scores(loaded, m, e), **cost} for name, (m, e) in answer.items()]
 
 
-def _scores(trial: LoadedTrial, alignment: Alignment, expected: Mapping[int, float]) -> Row:
+def _scores(trial: LoadedTrial, alignment: Alignment, expected: Expected) -> Row:
     carried = carry_labels(trial.labels, trial.prior.geometry, trial.today.geometry, alignment)
     labels = np.zeros(trial.today.geometry.shape, dtype=np.uint8)
     labels[carried.box.slices] = carried.labels()
     dice = _dice(labels, trial.truth, carried.structures)
     row: Row = {"dice": round(float(np.mean(list(dice.values()))), 4)}
     row |= {"dice_by_structure": {str(s): round(d, 4) for s, d in dice.items()}}
-    row |= {"expected_by_structure": {str(s): round(d, 4) for s, d in expected.items()}}
+    row |= {"expected_by_structure": {str(s): round(d, 4) for s, d in expected.of_structure.items()}}
+    row |= {"evidence": {str(s): [round(e.agreement, 4), round(e.thickness, 4)] for s, e in expected.evidence.items()}}
     if trial.places is not None:
         errors = error_mm(alignment, trial.places)
         row |= {"error_mm": round(float(errors.mean()), 3), "worst_error_mm": round(float(errors.max()), 3)}
@@ -115,6 +120,19 @@ def _blocks(rows: Sequence[Row]) -> Iterable[Block]:
         yield Text(
             f"Expected Dice of our deformable step on the held-out pairs ({calibration.count} structures): off by "
             f"{calibration.error:.3f} on average, {calibration.bias:+.3f} too high or too low."
+        )
+    pairs = [
+        (Evidence(*r["evidence"][s]), d)
+        for r in rows
+        if r["development"] and r.get("evidence")
+        for s, d in r["dice_by_structure"].items()
+        if s in r["evidence"]
+    ]
+    if len(pairs) >= FEWEST_TO_FIT:
+        fit = FromEvidence.fitted(pairs)
+        yield Text(
+            f"Constants of the expected Dice that fit the development pairs best ({len(pairs)} structures): "
+            f"{fit.constant:.2f}, {fit.agreement:.2f} for agreement, {fit.thickness:.2f} for thickness."
         )
     failed = [r for r in rows if "failure" in r]
     if failed:

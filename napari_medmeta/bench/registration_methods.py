@@ -12,14 +12,14 @@ from napari_medmeta.bench.registration_trials import LoadedTrial
 from napari_medmeta.core import Geometry
 from napari_medmeta.io.itk import sitk_image
 from napari_medmeta.tasks.registration import align
-from napari_medmeta.tasks.registration_expectation import expectation
+from napari_medmeta.tasks.registration_expectation import Expected, expectation
 from napari_medmeta.tasks.registration_image import Comparable, comparable, resampled, sampling_grid
 from napari_medmeta.tasks.registration_map import Alignment, carry_labels
 
 __all__ = ["METHODS", "Answer", "Method"]
 
-Answer: TypeAlias = Mapping[str, tuple[Alignment, Mapping[int, float]]]
-"""By the row's name: the map, and the Dice expected of each structure where the method foretells it."""
+Answer: TypeAlias = Mapping[str, tuple[Alignment, Expected]]
+"""By the row's name: the map, and what the method expects of it, nothing where it does not foretell."""
 
 Method: TypeAlias = Callable[[LoadedTrial, int], Answer]
 
@@ -29,7 +29,7 @@ VOXELS = 200_000
 
 def none(trial: LoadedTrial, seed: int) -> Answer:
     """Leave the scans where the scanner put them."""
-    return {"no registration": (Alignment(), {})}
+    return {"no registration": (Alignment(), Expected())}
 
 
 def demons(trial: LoadedTrial, seed: int) -> Answer:
@@ -44,7 +44,7 @@ def demons(trial: LoadedTrial, seed: int) -> Answer:
     filter_.SetNumberOfIterations(50)
     filter_.SetStandardDeviations(1.0)
     field = sitk.GetArrayFromImage(filter_.Execute(fixed, matcher.Execute(moving, fixed)))
-    return {"SimpleITK demons": (Alignment(np.eye(4), np.moveaxis(field, -1, 0).astype(np.float32), grid), {})}
+    return {"SimpleITK demons": (Alignment(np.eye(4), np.moveaxis(field, -1, 0).astype(np.float32), grid), Expected())}
 
 
 def b_spline(trial: LoadedTrial, seed: int) -> Answer:
@@ -69,7 +69,9 @@ def b_spline(trial: LoadedTrial, seed: int) -> Answer:
     method.SetInterpolator(sitk.sitkLinear)
     out = method.Execute(fixed, moving)
     field = sitk.GetArrayFromImage(sitk.TransformToDisplacementField(out, sitk.sitkVectorFloat32, *_place(fixed)))
-    return {"SimpleITK B-spline": (Alignment(np.eye(4), np.moveaxis(field, -1, 0).astype(np.float32), grid), {})}
+    return {
+        "SimpleITK B-spline": (Alignment(np.eye(4), np.moveaxis(field, -1, 0).astype(np.float32), grid), Expected())
+    }
 
 
 def ours(trial: LoadedTrial, seed: int) -> Answer:
@@ -80,7 +82,7 @@ def ours(trial: LoadedTrial, seed: int) -> Answer:
     one, other = (carry_labels(trial.labels, prior, today, way, box=best.box) for way in found.ways)
     expected = expectation(one, other, axis=today.through_plane_axis)
     last = list(found.maps)[-1]
-    return {f"ours, {k}": (m, expected.of_structure if k is last else {}) for k, m in found.maps.items()}
+    return {f"ours, {k}": (m, expected if k is last else Expected()) for k, m in found.maps.items()}
 
 
 METHODS: Mapping[str, Method] = {"none": none, "demons": demons, "b-spline": b_spline, "ours": ours}

