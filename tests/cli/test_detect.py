@@ -1,0 +1,89 @@
+"""``napari-medmeta detect``: painted lesions in, a table of candidates out."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from napari_medmeta.cli import main
+from napari_medmeta.core import Geometry
+from napari_medmeta.io import read_labels, write_image, write_labels
+
+SHAPE = (24, 40, 40)
+GEOMETRY = Geometry.from_parts(SHAPE, spacing_mm=(2.0, 1.5, 1.5))
+BALLS = ((8, 12, 12), (14, 26, 14), (10, 20, 30))
+
+
+def balls() -> np.ndarray:
+    grid = np.indices(SHAPE).astype(float)
+    truth = np.zeros(SHAPE, np.uint8)
+    for number, centre in enumerate(BALLS, start=1):
+        away = sum(((grid[a] - centre[a]) * GEOMETRY.spacing_mm[a]) ** 2 for a in range(3))
+        truth[away <= 5.5**2] = number
+    return truth
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    truth = balls()
+    for name, seed in (("scan", 0), ("before", 1)):
+        noise = np.random.default_rng(seed).normal(0, 5, SHAPE)
+        write_image(tmp_path / f"{name}.nii.gz", (100 + 60 * (truth > 0) + noise).astype(np.float32), GEOMETRY)
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[8] = truth[8] == 1
+    write_labels(tmp_path / "painted.nii.gz", labels, GEOMETRY)
+    return tmp_path
+
+
+def detect(folder: Path, *more: str) -> int:
+    return main(["detect", str(folder / "scan.nii.gz"), "--output", str(folder / "found.csv"), "--quiet", *more])
+
+
+def table(folder: Path) -> list[dict[str, str]]:
+    with (folder / "found.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def balls_at(rows: list[dict[str, str]]) -> set[int]:
+    truth = balls()
+    return {int(truth[tuple(int(row[f"centre_{a}"]) for a in "ijk")]) for row in rows}
+
+
+def test_lesions_painted_on_the_scan_find_the_others(folder: Path) -> None:
+    assert detect(folder, "--examples", str(folder / "painted.nii.gz")) == 0
+    rows = table(folder)
+    assert balls_at(rows[:2]) == {2, 3}
+    assert [int(row["candidate"]) for row in rows] == list(range(1, len(rows) + 1))
+
+
+def test_lesions_painted_on_another_scan_find_all_and_are_outlined(folder: Path) -> None:
+    other = ("--from", str(folder / "before.nii.gz"), "--from-labels", str(folder / "painted.nii.gz"))
+    assert detect(folder, *other, "--masks", str(folder / "masks.nii.gz"), "--most", "3") == 0
+    rows = table(folder)
+    assert balls_at(rows) == {1, 2, 3}
+    masks, _ = read_labels(folder / "masks.nii.gz", like=GEOMETRY)
+    assert set(np.unique(masks)) == {0, 1, 2, 3}
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ((), "No lesion was given"),
+        (("--from", "before.nii.gz"), "1 other scans and 0 label files"),
+        (("--from-library", "Lesion", "--library", "no.medlib"), "library"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_and_nothing_is_written(
+    folder: Path, capsys: pytest.CaptureFixture[str], more: tuple[str, ...], words: str
+) -> None:
+    assert detect(folder, *(str(folder / m) if m.endswith((".gz", ".medlib")) else m for m in more)) == 2
+    assert words in capsys.readouterr().err
+    assert not (folder / "found.csv").exists()
+
+
+def test_a_structure_that_is_not_painted_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert detect(folder, "--examples", str(folder / "painted.nii.gz"), "--structure", "7") == 2
+    assert "no structure" in capsys.readouterr().err
