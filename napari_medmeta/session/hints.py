@@ -17,7 +17,7 @@ def hint(state: State, preview: Preview) -> str:
     painted = [s for s in state.structures if state.voxels[s.id] > 0]
     active = next((s for s in state.structures if s.id == state.active), None)
     if not painted:
-        return f"Paint the {(active or state.structures[0]).name} on one slice, or click on it."
+        return f"Paint the {(active or state.structures[0]).name} on one slice, click on it, or draw a box around it."
     if len(painted) == 1 and not any(has_background(r) for r in state.records.values()):
         return f"Paint background beside the {painted[0].name} (or click it with Alt), or mark the slice as complete."
     if state.records and not any(r.weight > 0 for r in state.records.values()):

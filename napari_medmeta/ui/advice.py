@@ -11,8 +11,14 @@ __all__ = ["PROPOSED_STATES", "SHAPE_SOURCE", "Advice"]
 
 PROPOSED_STATES = (SliceState.PROPOSED, SliceState.TO_REVIEW)
 
+OPEN_STATES = (*PROPOSED_STATES, SliceState.SCRIBBLED, SliceState.UNTOUCHED)
+
+PAST_THE_END = "Paint it if it goes on here, or mark the slice as complete"
+
 SHAPE_SOURCE = "shape"
 """The engine's name of the shape that is interpolated between the examples."""
+
+BOX_WORDS = "a box is drawn"
 
 MOST = 0.5
 """Share of the trust from which one source counts more than all others together."""
@@ -45,7 +51,7 @@ class Advice:
 
     def note_change(self) -> None:
         """Forget the reason once its slice is decided."""
-        if self._reason is not None and not self.is_proposed(self._reason[0]):
+        if self._reason is not None and self._session.slice_state(self._reason[0]) not in OPEN_STATES:
             self._reason = None
 
     def is_proposed(self, ref: SliceRef) -> bool:
@@ -63,8 +69,8 @@ class Advice:
         """Say what is known about the slice ``ref``."""
         state = self._session.slice_state(ref)
         if state not in PROPOSED_STATES:
-            unused = self._session.example_weight(ref) == 0.0
-            return f"{STATE_WORDS[state]}\n{UNUSED_WORDS}" if unused else STATE_WORDS[state]
+            known = BOX_WORDS if self._session.boxes_on(ref) else STATE_WORDS[state]
+            return f"{known}\n{UNUSED_WORDS}" if self._session.example_weight(ref) == 0.0 else known
         lines = [STATE_WORDS[state], self._expectations.in_words(ref), "only a hint" if is_hint else ""]
         return "\n".join(line for line in lines if line)
 
@@ -76,11 +82,12 @@ class Advice:
         if self._missing():
             return self._session.hint()
         if self._reason is not None and self._reason[0] == focus:
-            return f"{self._reason[1]}. Accept the slice (A), or correct it by painting."
+            what = "Accept the slice (A), or correct it by painting" if proposed else PAST_THE_END
+            return f"{self._reason[1]}. {what}."
         if proposing:
             return "Proposing the rest. You can look at it as it comes, and go on painting."
         if proposed and self._session.slice_state(focus) is SliceState.SCRIBBLED:
-            return "Accept the proposal (A) to make this slice a full example, or say more about it first."
+            return "Accept the proposal (A) to make this slice a full example, then erase or paint what is wrong."
         states = self._session.axis_overview(focus.axis)
         if not proposed and any(state in PROPOSED_STATES for state in states):
             return "Go to a yellow or orange slice of the strip to look at its proposal, or to the next best one (N)."
@@ -91,10 +98,11 @@ class Advice:
     def sources(self) -> str:
         """Say of which structures the plain shape between the examples is trusted more than all that is learnt.
 
-        Empty while there is no proposal for the whole scan, or where what is learnt counts as much.
+        Empty while only the slice on screen was answered, or where what is learnt counts as much.
         """
         proposal = self._session.proposal
-        if proposal is None or proposal.covered != Box.whole(self._session.geometry.shape):
+        # The first answer, for the slice on screen, is given before anybody was tested; it expects nothing.
+        if proposal is None or not proposal.expected_dice:
             return ""
         names = {s.id: s.name for s in self._session.structures}
         shares = {names[s]: by.get(SHAPE_SOURCE, 0.0) for s, by in proposal.trust.items() if s in names}

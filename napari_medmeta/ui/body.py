@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QFrame, QHBoxLayout, QLabel, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtCore import QEvent, QObject, Qt
+from qtpy.QtWidgets import QFrame, QHBoxLayout, QScrollArea, QVBoxLayout, QWidget
 
 from napari_medmeta.session.words import plane_names
 from napari_medmeta.ui.boxes import Footer, HintLine, PaintBox, ProposalBox, SaveBox, ScanBox, WorkLine, heading
@@ -15,6 +15,7 @@ from napari_medmeta.ui.keys import Act, with_keys
 from napari_medmeta.ui.slice_strip import SliceStrip
 from napari_medmeta.ui.structure_table import StructureTable
 from napari_medmeta.ui.too_large import TooLargeOffer
+from napari_medmeta.ui.wrapped import WrappedLabel
 
 __all__ = ["PanelBody"]
 
@@ -38,8 +39,7 @@ class PanelBody(QWidget):
         self.scan_box, self.hint, self.table = ScanBox(), HintLine(), StructureTable()
         self.too_large = TooLargeOffer()
         self.paint_box, self.proposal_box = PaintBox(), ProposalBox()
-        self.sources = QLabel()
-        self.sources.setWordWrap(True)
+        self.sources = WrappedLabel()
         self.sources.setAccessibleName("What the proposal relies on")
         self.sources.setToolTip(
             "Each source is tested on your examples, left out in turn; its share is how much it counts.\n"
@@ -108,6 +108,7 @@ class PanelBody(QWidget):
         self._sections = QVBoxLayout()
         column.addLayout(self._sections)
         column.addStretch(1)
+        content.installEventFilter(self)
         self._content, self._scroll = content, QScrollArea()
         self._scroll.setWidgetResizable(True)
         self._scroll.setFrameShape(QFrame.Shape.NoFrame)
@@ -125,11 +126,19 @@ class PanelBody(QWidget):
         layout.addWidget(self.strip)
         layout.addLayout(beside, 1)
 
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
+        """Notice when the boxes want more room: napari's theme comes only once the panel is docked."""
+        if watched is self._content and event is not None and event.type() == QEvent.Type.LayoutRequest:
+            self._leave_room()
+        return False
+
     def _leave_room(self) -> None:
         # Texts grow with the keys' names, the font and the screen; nothing may be cut off.
         bar = self._scroll.verticalScrollBar()
         room = bar.sizeHint().width() if bar is not None else 0
-        self._scroll.setMinimumWidth(max(PANEL_WIDTH, self._content.minimumSizeHint().width() + room))
+        wanted = max(PANEL_WIDTH, self._content.minimumSizeHint().width() + room)
+        if self._scroll.minimumWidth() != wanted:
+            self._scroll.setMinimumWidth(wanted)
 
     def _name_keys(self) -> None:
         key = {act: shown_key(name) for act, name in self._keys.items()}

@@ -26,6 +26,7 @@ from superqt import QElidingLabel
 from napari_medmeta.session import PaintMode
 from napari_medmeta.ui.keys import Act
 from napari_medmeta.ui.windowing import Window
+from napari_medmeta.ui.wrapped import WrappedLabel
 
 __all__ = [
     "APPLICATIONS_NAME",
@@ -103,8 +104,7 @@ class HintLine(QFrame):
         self.setStyleSheet(
             "#medmeta_hint { border-left: 4px solid #e0b23c; background: rgba(224, 178, 60, 38); border-radius: 3px; }"
         )
-        self._label = QLabel()
-        self._label.setWordWrap(True)
+        self._label = WrappedLabel()
         self._label.setAccessibleName("What to do next")
         self._label.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.MinimumExpanding)
         layout = QVBoxLayout(self)
@@ -386,8 +386,7 @@ class Footer(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._message = QLabel()
-        self._message.setWordWrap(True)
+        self._message = WrappedLabel()
         self._message.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self._message.setAccessibleName("Last message")
         self._session = QElidingLabel()

@@ -450,8 +450,11 @@ class Controller:
             self._ask()
 
     def _note_strokes(self, examples: Iterable[SliceExample]) -> None:
+        # Around a box nearly all of a slice is background: the box says so better than a veil over the scan.
         self._strokes = tuple(
-            (e.ref, np.asarray(e.known & (e.labels == BACKGROUND))) for e in examples if not e.is_complete
+            (e.ref, np.asarray(e.known & (e.labels == BACKGROUND)))
+            for e in examples
+            if not e.is_complete and not self.session.boxes_on(e.ref)
         )
 
     def _is_open(self, ref: SliceRef) -> bool:

@@ -23,6 +23,7 @@ from qtpy.QtWidgets import (
 from napari_medmeta.core import Box, SliceRef, Triple
 from napari_medmeta.ui.boxes import button
 from napari_medmeta.ui.working_grid import region_around
+from napari_medmeta.ui.wrapped import WrappedLabel
 
 __all__ = ["RegionDialog", "TooLargeOffer", "ask_region", "region_in_view"]
 
@@ -36,8 +37,9 @@ class TooLargeOffer(QFrame):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._factor: Triple | None = None
-        text = QLabel("This scan is too large to be worked on as a whole. What you save lies on all of it in any case.")
-        text.setWordWrap(True)
+        text = WrappedLabel(
+            "This scan is too large to be worked on as a whole. What you save lies on all of it in any case."
+        )
         self.region = button(
             "Work on a region …", "Choose the part that you need; it keeps its full detail", self.region_wanted.emit
         )
@@ -96,8 +98,7 @@ class RegionDialog(QDialog):
                 spin.setToolTip(f"{what} {name} slice of the region, counted from 0 as napari's slider does")
                 spin.valueChanged.connect(self._judge)
             self._spins.append((first, last))
-        self._words = QLabel()
-        self._words.setWordWrap(True)
+        self._words = WrappedLabel()
         self.buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Ok | QDialogButtonBox.StandardButton.Cancel)
         self.buttons.accepted.connect(self.accept)
         self.buttons.rejected.connect(self.reject)

@@ -90,7 +90,7 @@ def test_hints_lead_from_nothing_to_a_finished_segmentation(
     session = Session.create(geometry, fingerprint="a scan")
     assert session.hint() == "Add a structure: type what you look for."
     session.add_structure("liver")
-    assert session.hint() == "Paint the liver on one slice, or click on it."
+    assert session.hint() == "Paint the liver on one slice, click on it, or draw a box around it."
     session.click((2, 2, 2), value=1, axis=0)
     assert session.hint().startswith("Paint background beside the liver")
     session.click((2, 0, 0), value=0, axis=0)

@@ -322,6 +322,9 @@ def test_why_a_slice_was_suggested_is_taken_back_when_it_is_left(controller: Con
 def test_a_slice_with_a_box_and_a_proposal_can_be_accepted(controller: Controller) -> None:
     box = DrawnBox(1, (4, 5), (12, 15))
     assert controller.draw_boxes(SliceRef(0, 2), (box,))
+    assert controller.words(SliceRef(0, 2)) == "a box is drawn"
+    # All around the box is background, and painting it grey would hide the scan.
+    assert not list(controller.background_strokes())
     assert not controller.is_proposed(SliceRef(0, 2))
     labels = np.zeros(SHAPE, dtype=np.uint8)
     labels[2] = box.inside(SHAPE[1:])
@@ -341,7 +344,10 @@ def test_it_is_said_when_the_plain_shape_is_trusted_more_than_what_is_learnt(
     whole = Box.whole(SHAPE)
     trust = {1: {"shape": share, "trees": 1 - share}}
     nothing, sure = np.zeros(SHAPE, np.uint8), np.ones(SHAPE, np.float32)
-    controller.receive(Proposal(controller.session.generation, whole, nothing, sure, whole, trust=trust))
+    expected = {1: 0.9}
+    controller.receive(
+        Proposal(controller.session.generation, whole, nothing, sure, whole, expected_dice=expected, trust=trust)
+    )
     assert (said in controller.advice.sources()) if said else controller.advice.sources() == ""
 
 
@@ -356,3 +362,15 @@ def test_a_proposal_for_one_slice_says_nothing_of_what_it_relies_on(controller: 
     trust = {1: {"shape": 1.0}}
     controller.receive(Proposal(controller.session.generation, plane, nothing, sure, plane, trust=trust))
     assert controller.advice.sources() == ""
+
+
+def test_a_slice_that_is_suggested_without_a_proposal_is_not_to_be_accepted(controller: Controller) -> None:
+    controller.paint(stroke())
+    nothing, whole = np.zeros(SHAPE, np.uint8), Box.whole(SHAPE)
+    controller.receive(Proposal(controller.session.generation, whole, nothing, np.ones(SHAPE, np.float32), whole))
+    controller.advice.lead(SliceRef(0, 4), "Does the Liver go on here?")
+    controller.look_at(SliceRef(0, 4))
+    assert "Accept" not in controller.hint()
+    assert "Paint it if it goes on" in controller.hint()
+    controller.mark_complete()
+    assert "Paint it if it goes on" not in controller.hint()

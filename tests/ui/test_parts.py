@@ -289,3 +289,16 @@ def test_no_series_that_opens_means_no_choice(qtbot: Any) -> None:
     chooser = SeriesChooser([Row("scout", "one slice only")])
     qtbot.addWidget(chooser)
     assert chooser.value() is None
+
+
+def test_a_long_hint_is_never_cut_off(qtbot: Any) -> None:
+    widget = HintLine()
+    qtbot.addWidget(widget)
+    widget.setFixedWidth(200)
+    widget.show()
+    widget.set_text("one line")
+    short = widget._label.minimumHeight()
+    widget.set_text("a sentence that goes on and on " * 6)
+    assert widget._label.minimumHeight() >= 4 * short
+    widget.set_text("one line")
+    assert widget._label.minimumHeight() == short
