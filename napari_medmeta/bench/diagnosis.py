@@ -154,6 +154,9 @@ def _tally(
             tally.right[OURS][draw, i] = answer.likely[0].finding == patients[i].finding
             tally.confidence[draw, i] = answer.likely[0].probability
             tally.strange[draw, i] = answer.none_of_these
+        if len(findings) < 3:
+            continue
+        # Without it, two findings are still there to compare with.
         left_out = findings[draw % len(findings)]
         others = Diagnoser(c for c in support if c.finding != left_out)
         for i in (i for i in asked if patients[i].finding == left_out):
@@ -213,7 +216,7 @@ def _doubt_table(tallies: Sequence[Tally], findings: npt.NDArray[np.str_]) -> Ta
                 f"{tally.confidence[asked].mean():.2f}",
                 f"{tally.right[OURS][asked].mean():.2f}",
                 _interval(balanced(tally.strange, findings)),
-                _interval(balanced(tally.strangers, findings)),
+                "–" if np.isnan(tally.strangers).all() else _interval(balanced(tally.strangers, findings)),
             )
         )
     header = (
