@@ -141,7 +141,7 @@ def test_what_is_accepted_together_goes_by_the_calibrated_expectation(begun: Ses
 
 def test_slices_to_review_go_by_the_calibrated_expectation(session: Session, square: Square, propose: Propose) -> None:
     session.paint(axial(0), square(1, 3), value=1)
-    propose(session, liver(), dice=dict.fromkeys(range(1, 5), 0.82))
+    propose(session, liver(), dice=dict.fromkeys(range(1, 5), 0.81))
     assert session.slice_state(axial(4)) is SliceState.PROPOSED
     session.paint(axial(1), square(3, 5), value=1)
     assert session.slice_state(axial(4)) is SliceState.TO_REVIEW
@@ -213,7 +213,7 @@ def test_a_few_slices_move_less_than_many() -> None:
     shifts = [calibrated(judged(0.95, times=n)).of_slice(0.7) for n in (0, 1, 5, 50)]
     assert shifts[0] == 0.7
     assert shifts == sorted(shifts)
-    assert shifts[3] == pytest.approx(0.95, abs=0.03)
+    assert shifts[3] == pytest.approx(0.95, abs=0.05)
 
 
 def test_structures_of_one_slice_count_once_together() -> None:
