@@ -217,7 +217,8 @@ class Controller:
         """Go to the slice whose correction is expected to help most."""
         suggestion = self._guide.next(self.session.support(), self.focus, worth_it=self._is_open)
         if suggestion is None:
-            self.told.emit("There is no slice to suggest: first there has to be a proposal.")
+            missing = "first there has to be a proposal" if self.session.proposal is None else "the others are done"
+            self.told.emit(f"There is no slice to suggest: {missing}.")
             return False
         found = named(suggestion, {s.id: s.name for s in self.structures})
         self.advice.lead(found.ref, found.reason)

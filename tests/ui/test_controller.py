@@ -374,3 +374,15 @@ def test_a_slice_that_is_suggested_without_a_proposal_is_not_to_be_accepted(cont
     assert "Paint it if it goes on" in controller.hint()
     controller.mark_complete()
     assert "Paint it if it goes on" not in controller.hint()
+
+
+def test_where_every_other_slice_is_done_none_is_suggested_and_that_is_said(controller: Controller) -> None:
+    told, _ = heard(controller)
+    assert not controller.next_slice()
+    assert "first there has to be a proposal" in told[-1]
+    controller.paint(stroke())
+    for index in range(SHAPE[0] - 1):
+        controller.session.paint_slice(SliceRef(0, index), np.ones(SHAPE[1:], np.uint8))
+    controller.look_at(SliceRef(0, SHAPE[0] - 1))
+    assert not controller.next_slice()
+    assert "the others are done" in told[-1]
