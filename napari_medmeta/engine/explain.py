@@ -32,8 +32,8 @@ from napari_medmeta.core.explanation import ExampleShare, ExampleVoxel, Explanat
 from napari_medmeta.engine.features import FeatureMaps
 from napari_medmeta.engine.fusion import FusionConfig, Trust, fit_trust, fused_log_posterior
 from napari_medmeta.engine.learners.base import Fitted, Scene
-from napari_medmeta.engine.learners.matching import FittedMatching
-from napari_medmeta.engine.learners.prototypical import FittedPrototypes
+from napari_medmeta.engine.learners.matching import FittedLearntMatching, FittedMatching
+from napari_medmeta.engine.learners.prototypical import FittedLearntPrototypes, FittedPrototypes
 from napari_medmeta.engine.learners.trees import FittedTrees
 from napari_medmeta.engine.learners.walk import FittedWalk
 from napari_medmeta.engine.region import Region, find_region, make_task
@@ -241,6 +241,8 @@ class _Question:
             return None
         if isinstance(fitted, FittedWalk):
             return _normalised(self._nearness() * of_class)
+        if isinstance(fitted, FittedLearntMatching | FittedLearntPrototypes):
+            return self._learnt_attention(fitted, of_class, chosen)
         if not isinstance(fitted, FittedMatching | FittedPrototypes | FittedTrees):
             return None
         with_position = isinstance(fitted, FittedTrees) or fitted.with_position
@@ -251,18 +253,34 @@ class _Question:
         if isinstance(fitted, FittedTrees):
             return _normalised(_shared_leaves(fitted, query, samples, of_class))
         if isinstance(fitted, FittedPrototypes):
-            return _normalised(_memberships(fitted, query, samples, of_class, chosen))
-        affinity = samples @ query - 0.5 * (samples**2).sum(1)
-        return torch.softmax(affinity.masked_fill(~of_class, -torch.inf), dim=0)
+            return _normalised(_memberships(fitted.classes[chosen], query, samples, of_class))
+        return _softmax(samples, query, of_class)
+
+    def _learnt_attention(
+        self, fitted: FittedLearntMatching | FittedLearntPrototypes, of_class: Tensor, chosen: int
+    ) -> Tensor | None:
+        mask, embedded, places = self._scene.learnt_queries([self._place[0]])
+        row = self._row(mask)
+        if row is None:
+            return None
+        query = fitted.compared(embedded[row : row + 1], places[row : row + 1])[0]
+        samples = fitted.compared(self._scene.learnt_samples(), self._scene.sample_places())
+        if isinstance(fitted, FittedLearntPrototypes):
+            return _normalised(_memberships(fitted.classes[chosen], query, samples, of_class))
+        return _softmax(samples, query, of_class)
 
     def _query(self, *, with_position: bool) -> Tensor | None:
         """Return the voxel's (E,) embedding, None where the shape prior alone decides."""
-        depth, row, column = self._place
-        mask, queries = self._scene.queries([depth], with_position=with_position)
+        mask, queries = self._scene.queries([self._place[0]], with_position=with_position)
+        row = self._row(mask)
+        return None if row is None else queries[row]
+
+    def _row(self, mask: Tensor) -> int | None:
+        """Return the voxel's row among the undecided voxels of its slice."""
+        _, row, column = self._place
         if not bool(mask[0, row, column]):
             return None
-        before = int(mask.reshape(-1)[: row * mask.shape[2] + column].sum())
-        return queries[before]
+        return int(mask.reshape(-1)[: row * mask.shape[2] + column].sum())
 
     def _nearness(self) -> Tensor:
         places = self._sample_places().float()
@@ -373,8 +391,12 @@ def _shared_leaves(fitted: FittedTrees, query: Tensor, samples: Tensor, of_class
     return (together / together.sum(0).clamp_min(1.0)).sum(1)
 
 
-def _memberships(fitted: FittedPrototypes, query: Tensor, samples: Tensor, of_class: Tensor, chosen: int) -> Tensor:
-    mixture = fitted.classes[chosen]
+def _softmax(samples: Tensor, query: Tensor, of_class: Tensor) -> Tensor:
+    affinity = samples @ query - 0.5 * (samples**2).sum(1)
+    return torch.softmax(affinity.masked_fill(~of_class, -torch.inf), dim=0)
+
+
+def _memberships(mixture: tuple[Tensor, Tensor] | None, query: Tensor, samples: Tensor, of_class: Tensor) -> Tensor:
     weights = torch.zeros(len(samples), device=samples.device)
     if mixture is None:
         return weights

@@ -11,8 +11,10 @@ import torch
 from napari_medmeta.core import AnnotationError, MissingExamplesError, Origin, SliceRef, Support, support_from_labels
 from napari_medmeta.core.explanation import Explanation
 from napari_medmeta.core.phantoms import Phantom, torso_ct
-from napari_medmeta.engine import Segmenter
+from napari_medmeta.engine import EngineConfig, Segmenter
+from napari_medmeta.engine.choices import engine_config
 from napari_medmeta.engine.explain import explain
+from napari_medmeta.engine.fusion import FusionConfig
 from napari_medmeta.engine.learners.interpolation import shape_field
 from napari_medmeta.engine.task import UNKNOWN, PaintedSlice, Task
 
@@ -202,3 +204,14 @@ def test_a_light_contour_is_believed_less_between_two() -> None:
         task = Task(image[None], image, (1.0, 1.0, 1.0), classes, tuple(painted), 1, bounded)
         areas.append(int((shape_field(task).distance_mm[0, 2] > 0).sum()))
     assert areas[1] < areas[0]
+
+
+def test_learnt_sources_speak_for_examples_too(paint: Paint, phantom: Phantom) -> None:
+    learners = (*engine_config("prototypical").learners, *engine_config("matching").learners)
+    config = EngineConfig(learners=learners, network=False, fusion=FusionConfig({x.name: 0.5 for x in learners}))
+    engine = Segmenter(device="cpu", config=config)
+    engine.set_volume(phantom.volume)
+    found = explain(engine, paint(8, 12, 17), inside(phantom, 1, 13), names=NAMES, config=config)
+    assert {source.name for source in found.sources} == {"learnt prototypes", "learnt matching"}
+    assert found.examples
+    assert sum(example.weight for example in found.examples) <= 1.0 + 1e-5

@@ -142,9 +142,12 @@ class FittedLearntMatching:
         bias = F.one_hot(torch.zeros((), dtype=torch.int64), len(logits)).to(logits)
         return self.scene.spread(mask, logits + (bias * self.learner.background)[:, None], depths)
 
+    def compared(self, embedded: Tensor, places: Tensor) -> Tensor:
+        """Return (m, E+3): the voxels in the space in which they are compared, in the context of this support set."""
+        return self.learner.placed(self.learner.in_context(embedded, self.context), places)
+
     def _attend(self, embedded: Tensor, places: Tensor, votes: Tensor) -> Tensor:
-        queries = self.learner.placed(self.learner.in_context(embedded, self.context), places)
-        return _attended(queries, self.keys, votes)
+        return _attended(self.compared(embedded, places), self.keys, votes)
 
 
 def _votes(classes: Tensor, structures: int) -> Tensor:

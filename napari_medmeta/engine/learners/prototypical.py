@@ -128,10 +128,14 @@ class FittedLearntPrototypes:
     scene: Scene
     classes: tuple[tuple[Tensor, Tensor] | None, ...]
 
+    def compared(self, embedded: Tensor, places: Tensor) -> Tensor:
+        """Return (m, E+3): the voxels in the space in which they are compared."""
+        return self.learner.scaled(embedded, places)
+
     def evidence(self, depths: Sequence[int]) -> Tensor:
         """Return (S+1, n, H, W) log-posteriors."""
         mask, embedded, places = self.scene.learnt_queries(depths)
-        queries = self.learner.scaled(embedded, places)
+        queries = self.compared(embedded, places)
         rows = []
         for mixture in self.classes:
             if mixture is None:
