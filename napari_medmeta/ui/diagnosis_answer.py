@@ -50,6 +50,7 @@ class AnswerBox(QWidget):
         for row, likely in enumerate(answer.likely):
             for column, text in enumerate((likely.finding, percent(likely.probability), str(likely.cases))):
                 item = QTableWidgetItem(text)
+                item.setToolTip(text)
                 if column:
                     item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
                 self._table.setItem(row, column, item)
@@ -85,6 +86,7 @@ def _table() -> QTableWidget:
     table.setSelectionMode(QAbstractItemView.SelectionMode.NoSelection)
     table.setFocusPolicy(Qt.FocusPolicy.NoFocus)
     table.setShowGrid(False)
+    table.setWordWrap(False)
     header, rows = table.horizontalHeader(), table.verticalHeader()
     if header is not None:
         header.setHighlightSections(False)

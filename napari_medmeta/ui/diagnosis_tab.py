@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QComboBox, QGridLayout, QHBoxLayout, QLabel, QLineEdit
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import (
+    QComboBox,
+    QFrame,
+    QGridLayout,
+    QHBoxLayout,
+    QLabel,
+    QLineEdit,
+    QScrollArea,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
 
 from napari_medmeta.core.diagnosis import RESEARCH_AID
 from napari_medmeta.session.diagnosis_library import CASES_SUFFIX, CaseLibrary
@@ -38,6 +50,7 @@ class DiagnosisTab(ApplicationTab):
         self.desk = DiagnosisDesk(library or CaseLibrary(beside))
         self.notice = HintLine()
         self.notice.set_text(RESEARCH_AID)
+        self.notice.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Maximum)
         self.phase = _chooser("Phase, such as end-systole", "Phase")
         self.phase.setToolTip("Only when a patient has several scans: what tells them apart, the same for all patients")
         self.measure = button("Measure this scan", "Measure all structures as they are shown", self._measure)
@@ -109,14 +122,29 @@ class DiagnosisTab(ApplicationTab):
         known = QHBoxLayout()
         known.addWidget(self.keep)
         known.addWidget(self.cases)
-        self.column.addWidget(self.notice)
-        self.column.addWidget(heading("This patient"))
-        self.column.addLayout(patient)
+        page = QVBoxLayout()
+        page.setContentsMargins(0, 0, 0, 0)
+        page.addWidget(heading("This patient"))
+        page.addLayout(patient)
         for widget in (self.tray, heading("Compare"), self.ask, self.answer, heading("The finding is known")):
-            self.column.addWidget(widget)
-        self.column.addWidget(self.finding)
-        self.column.addLayout(known)
-        self.column.addStretch(1)
+            page.addWidget(widget)
+        page.addWidget(self.finding)
+        page.addLayout(known)
+        page.addStretch(1)
+        # The notice stays in sight, however long the answer is.
+        self.column.addWidget(self.notice)
+        self.column.addWidget(_scrolled(page), 1)
+
+
+def _scrolled(page: QVBoxLayout) -> QScrollArea:
+    content = QWidget()
+    content.setLayout(page)
+    area = QScrollArea()
+    area.setWidgetResizable(True)
+    area.setFrameShape(QFrame.Shape.NoFrame)
+    area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+    area.setWidget(content)
+    return area
 
 
 def _chooser(hint: str, name: str) -> QComboBox:
