@@ -15,6 +15,8 @@ from enum import StrEnum
 import numpy as np
 
 from napari_medmeta.core import (
+    BACKGROUND,
+    UNLABELLED,
     Box,
     CancelToken,
     GeometryMismatchError,
@@ -23,6 +25,7 @@ from napari_medmeta.core import (
     MissingExamplesError,
     Progress,
     Proposal,
+    Triple,
     Volume,
     silent,
 )
@@ -36,6 +39,11 @@ __all__ = ["Aligned", "Carried", "Kind", "Stage", "align", "carry"]
 
 LEAST_VOXELS = 4
 """Along each axis: the least that a pyramid of three levels can thin out."""
+
+ASKED = 20_000
+"""Labelled voxels of which it is asked whether they lie in today's scan."""
+WORTH_TELLING = 0.02
+"""A share below it may be no more than the edge of the outermost voxels."""
 
 
 class Kind(StrEnum):
@@ -101,6 +109,8 @@ class Carried:
     ----------
     carrying
         The labels and how sure they are, inside a box of today's grid.
+    today
+        The shape of today's grid.
     alignment
         The map from today's scan to the prior one.
     expected
@@ -112,7 +122,7 @@ class Carried:
     """
 
     carrying: Carrying
-    today: tuple[int, int, int]
+    today: Triple
     alignment: Alignment
     expected: Expected
     stages: tuple[Stage, ...]
@@ -154,6 +164,8 @@ def carry(
 
     Parameters
     ----------
+    labels
+        Structures 1 to 254; 255 (not known) is not carried.
     kind
         How far the registration may go. The deformable step is computed in any case: it tells how far the result
         of the others can be trusted.
@@ -173,6 +185,7 @@ def carry(
     Cancelled
         When it was stopped.
     """
+    labels = np.where(labels == UNLABELLED, np.uint8(BACKGROUND), labels)
     found = align(prior, labels, today, kind=kind, seed=seed, progress=_part(progress, 0.0, 0.95), cancel=cancel)
     carrying = carry_labels(labels, prior.geometry, today.geometry, found.best)
     if not carrying.labels().any():
@@ -180,7 +193,8 @@ def carry(
     one, other = (carry_labels(labels, prior.geometry, today.geometry, w, box=carrying.box) for w in found.ways)
     expected = expectation(one, other, axis=today.geometry.through_plane_axis if axis is None else axis)
     progress(1.0, "carried")
-    return Carried(carrying, today.geometry.shape, found.best, expected, found.stages, _notes(found.stages))
+    notes = (*_left_out(found.stages), *_cut_off(prior, labels, today, found.best))
+    return Carried(carrying, today.geometry.shape, found.best, expected, found.stages, notes)
 
 
 def align(
@@ -241,9 +255,23 @@ def _part(progress: Progress, offset: float, share: float, name: str = "") -> Pr
     return lambda fraction, stage, /: progress(offset + share * fraction, name or stage)
 
 
-def _notes(stages: tuple[Stage, ...]) -> tuple[str, ...]:
-    left_out = [s.name for s in stages if not s.kept]
-    return tuple(f"The {name} step did not make the scans more alike and was left out" for name in left_out)
+def _left_out(stages: tuple[Stage, ...]) -> tuple[str, ...]:
+    names = [s.name for s in stages if not s.kept]
+    return tuple(f"The {name} step did not make the scans more alike and was left out" for name in names)
+
+
+def _cut_off(prior: Volume, labels: LabelArray, today: Volume, alignment: Alignment) -> tuple[str, ...]:
+    """Tell how much of the labels lies outside of today's scan, by the linear part of the map."""
+    voxels = np.argwhere(labels)
+    # Every n-th is enough for a share.
+    places = prior.geometry.to_world(voxels[:: max(1, len(voxels) // ASKED)])
+    back = np.linalg.inv(alignment.affine)
+    index = today.geometry.to_index(places @ back[:3, :3].T + back[:3, 3])
+    inside = ((index > -0.5) & (index < np.asarray(today.geometry.shape) - 0.5)).all(axis=-1)
+    share = 1 - float(inside.mean())
+    if share < WORTH_TELLING:
+        return ()
+    return (f"About {100 * share:.0f} % of what was labelled lies outside of today's scan and is cut off",)
 
 
 def _require_usable(prior: Volume, labels: LabelArray, today: Volume) -> None:

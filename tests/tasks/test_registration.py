@@ -105,6 +105,22 @@ def test_a_turned_scan_is_turned_back_by_the_rigid_step():
     assert dice(result.labels(), truth) > 0.9
 
 
+def test_a_structure_that_is_cut_off_by_today_s_scan_is_told():
+    prior, labels = scan()
+    whole, _ = scan(seed=1)
+    half = Volume(
+        whole.array[10:], Geometry.from_parts((10, 40, 40), spacing_mm=(3, 2, 2), origin_mm=(0, 0, 30)), Modality.MR
+    )
+    result = carry(prior, labels, half, kind=Kind.RIGID)
+    told = [note for note in result.notes if "outside of today's scan" in note]
+    assert len(told) == 1
+    assert 35 < float(told[0].split()[1]) < 65
+
+
+def test_nothing_is_told_to_be_cut_off_where_all_is_seen(carried):
+    assert not any("outside" in note for note in carried.notes)
+
+
 def test_no_step_is_kept_that_makes_the_scans_less_alike(carried):
     assert all(stage.kept == (stage.after > stage.before) for stage in carried.stages)
 
@@ -114,6 +130,14 @@ def test_rigid_takes_no_deformable_map(grown):
     result = carry(prior, labels, today, kind=Kind.RIGID)
     assert [s.name for s in result.stages] == ["rigid"]
     assert result.alignment.displacement_mm is None
+
+
+def test_voxels_of_which_nothing_is_known_are_not_carried(grown):
+    prior, labels, today, _ = grown
+    unknown = labels.copy()
+    unknown[0] = 255
+    result = carry(prior, unknown, today, kind=Kind.RIGID)
+    assert result.carrying.structures == (1,)
 
 
 def test_progress_grows_to_the_end(grown):
