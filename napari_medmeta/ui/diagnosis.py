@@ -13,6 +13,7 @@ from napari_medmeta.core import BACKGROUND, LabelArray, MedmetaError
 from napari_medmeta.core.diagnosis import clean_name
 from napari_medmeta.session.diagnosis_library import CaseLibrary, new_case
 from napari_medmeta.ui.case import Case
+from napari_medmeta.ui.controller import Work
 
 if TYPE_CHECKING:
     from napari_medmeta.tasks.diagnosis import Diagnosis
@@ -64,12 +65,14 @@ class DiagnosisDesk:
         self._case = case
         case.controller.answered.connect(self._receive)
         case.controller.failed.connect(self._rest)
+        case.controller.worked.connect(self._worked)
 
     def let_go(self) -> None:
         """Let go of the scan; what was measured stays."""
         if self._case is not None:
             self._case.controller.answered.disconnect(self._receive)
             self._case.controller.failed.disconnect(self._rest)
+            self._case.controller.worked.disconnect(self._worked)
         self._case = None
         self._rest()
 
@@ -179,6 +182,11 @@ class DiagnosisDesk:
             if answer.still_open and self._case is not None:
                 self._case.controller.told.emit("Measured. Part of it was still an open proposal.")
         self._rest()
+
+    def _worked(self, work: Work) -> None:
+        # Stopped by hand, or another question took the place of ours: no answer will come.
+        if self.busy and not work.busy:
+            self._rest()
 
     def _rest(self, *_: object) -> None:
         self.busy = ""

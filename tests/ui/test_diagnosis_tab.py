@@ -112,16 +112,19 @@ def test_phases_wait_until_all_are_measured(library: CaseLibrary) -> None:
     assert np.exp(kept.measured.values[ratio]) == pytest.approx(5 / 14)
 
 
+class Waiting(InlineRunner):
+    """Answers a question when it is told to."""
+
+    held: Any = None
+
+    def ask(self, question: Any, /) -> None:
+        self.held = question
+
+    def answer(self) -> None:
+        InlineRunner.ask(self, self.held)
+
+
 def test_a_new_patient_begins_with_nothing_and_drops_late_answers(library: CaseLibrary) -> None:
-    class Waiting(InlineRunner):
-        held: Any = None
-
-        def ask(self, question: Any, /) -> None:
-            self.held = question
-
-        def answer(self) -> None:
-            InlineRunner.ask(self, self.held)
-
     runner = Waiting()
     case = FakeCase(runner)
     case.paint(14)
@@ -134,6 +137,28 @@ def test_a_new_patient_begins_with_nothing_and_drops_late_answers(library: CaseL
     desk.measure()
     runner.answer()
     assert desk.measured == (("", 1),)
+
+
+def test_stopping_the_work_lets_go_on_without_an_answer(library: CaseLibrary) -> None:
+    runner = Waiting()
+    case = FakeCase(runner)
+    case.paint(14)
+    desk, _ = desk_with(case, library)
+    desk.measure()
+    assert desk.busy == "Measuring …"
+    case.controller.cancel()
+    assert desk.busy == ""
+
+
+def test_another_scan_of_the_patient_makes_the_last_answer_void(library: CaseLibrary) -> None:
+    case = FakeCase()
+    case.paint(14)
+    desk, answers = desk_with(case, library)
+    desk.measure()
+    desk.compare()
+    assert answers[-1] is not None
+    desk.measure("later")
+    assert answers[-1] is None
 
 
 def test_keeping_needs_a_name_for_the_finding(library: CaseLibrary) -> None:
