@@ -68,7 +68,7 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--masks", type=Path, metavar="OUT", help="where to write their outlines, such as candidates.nii.gz"
     )
-    parser.add_argument("--most", type=integers, default=(30,), metavar="N", help="at most so many candidates (30)")
+    parser.add_argument("--most", type=_count, default=30, metavar="N", help="at most so many candidates (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="seed of all that is drawn at random (%(default)s)")
     parser.add_argument("--series", metavar="UID", help="which series of a DICOM folder (see: napari-medmeta info)")
     parser.add_argument("--quiet", action="store_true", help="print nothing unless something goes wrong")
@@ -94,6 +94,13 @@ def _structure(text: str) -> int:
     value = int(text) if text.isdigit() else 0
     if not 1 <= value <= MAX_STRUCTURES:
         raise argparse.ArgumentTypeError(f"{text!r} is not a label value from 1 to {MAX_STRUCTURES}")
+    return value
+
+
+def _count(text: str) -> int:
+    value = int(text) if text.isdigit() else 0
+    if not 1 <= value <= MAX_STRUCTURES:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to {MAX_STRUCTURES}")
     return value
 
 
@@ -132,7 +139,7 @@ def _detected(args: argparse.Namespace, volume: Volume, progress: Progress) -> t
         labels, _ = support.labels_and_known()
         known = labels == 1
     config = DetectionConfig()
-    config = replace(config, candidates=replace(config.candidates, most=max(1, *args.most)))
+    config = replace(config, candidates=replace(config.candidates, most=args.most))
     return detect(maps, volume, joined(parts), known=known, config=config, seed=args.seed, progress=progress)
 
 
