@@ -21,7 +21,7 @@ from napari_medmeta.ui.controller import Controller
 from napari_medmeta.ui.diagnosis import DiagnosisDesk
 from napari_medmeta.ui.diagnosis_dialog import CasesDialog
 from napari_medmeta.ui.diagnosis_tab import DiagnosisTab
-from napari_medmeta.ui.scan import scan_of
+from napari_medmeta.ui.scan import layer_arguments, scan_of
 
 
 class FakeCase:
@@ -279,3 +279,42 @@ def test_a_name_that_cannot_be_is_refused_in_the_list(library: CaseLibrary, qtbo
     dialog.table.setItem(0, 0, QTableWidgetItem(""))
     assert "no name for a finding" in dialog.message.text()
     assert library.cases()[0].finding == "small"
+
+
+@pytest.mark.slow
+def test_a_real_patient_is_recognised_in_the_window(
+    panel_only: Any, viewer: Any, shared_data: Path, tmp_path: Path, qtbot: Any
+) -> None:
+    from napari_medmeta.io import read_labels, read_volume
+    from napari_medmeta.tasks.diagnosis_features import measure_case
+
+    names = {1: "right ventricle", 2: "myocardium", 3: "left ventricle"}
+    phases = {"end-diastole": "ed", "end-systole": "es"}
+
+    def scans(patient: str) -> dict[str, Any]:
+        folders = {phase: shared_data / "cases" / f"acdc_{patient}_{short}" for phase, short in phases.items()}
+        return {p: (read_volume(f / "image.nii.gz"), read_labels(f / "label.nii.gz")[0]) for p, f in folders.items()}
+
+    library = CaseLibrary(tmp_path / "hearts.medcases")
+    for patient, finding in (("001", "dilated"), ("081", "right ventricle")):
+        library.add([new_case(finding, measure_case(scans(patient), names))])
+    tab = tab_of(panel_only, library, qtbot)
+    for number, (phase, (volume, labels)) in enumerate(scans("003").items(), start=1):
+        for layer in list(viewer.layers):
+            viewer.layers.remove(layer)
+        data, arguments = layer_arguments(volume)
+        assert panel_only.open_layer(viewer.add_image(data, **arguments))
+        controller = panel_only.case.controller
+        controller.set_auto_propose(False)
+        for name in names.values():
+            controller.add_structure(name.capitalize())
+        for index, plane in enumerate(volume.geometry.reoriented().labels_to_working(labels)):
+            if plane.any():
+                controller.session.paint_slice(SliceRef(0, index), plane)
+        tab.phase.setEditText(phase)
+        tab.measure.click()
+        qtbot.waitUntil(lambda number=number: len(tab.desk.measured) == number, timeout=60_000)
+    tab.ask.click()
+    qtbot.waitUntil(lambda: tab.answer.value() is not None, timeout=20_000)
+    assert "Most like dilated" in tab.answer.text()
+    tab.release()
