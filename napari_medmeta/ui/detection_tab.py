@@ -26,16 +26,9 @@ from napari_medmeta.core import MedmetaError
 from napari_medmeta.ui.application_tab import ApplicationTab
 from napari_medmeta.ui.boxes import button
 from napari_medmeta.ui.case import Case
-from napari_medmeta.ui.detection import (
-    Detecting,
-    DetectionDesk,
-    Elsewhere,
-    Row,
-    Standing,
-    from_library,
-    from_other_scan,
-)
+from napari_medmeta.ui.detection import DetectionDesk, Row, Standing
 from napari_medmeta.ui.detection_points import CandidatePoints
+from napari_medmeta.ui.detection_request import Detecting, Elsewhere, from_library, from_other_scan
 from napari_medmeta.ui.dialogs import ask_table
 from napari_medmeta.ui.scan import geometry_of, scan_of_layer
 

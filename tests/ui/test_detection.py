@@ -19,7 +19,8 @@ from napari_medmeta.session import Session
 from napari_medmeta.tasks.detection import Candidate
 from napari_medmeta.ui.applications import ApplicationsWidget
 from napari_medmeta.ui.controller import Controller, Work
-from napari_medmeta.ui.detection import DetectionDesk, Elsewhere, Request, Standing
+from napari_medmeta.ui.detection import DetectionDesk, Standing
+from napari_medmeta.ui.detection_request import Elsewhere, Request
 from napari_medmeta.ui.detection_tab import COLUMNS, DetectionTab
 from napari_medmeta.ui.scan import layer_arguments, scan_of
 from napari_medmeta.ui.worker import Question
