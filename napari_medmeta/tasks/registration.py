@@ -32,7 +32,7 @@ from napari_medmeta.core import (
 from napari_medmeta.tasks.registration_deform import deform
 from napari_medmeta.tasks.registration_expectation import Expected, expectation
 from napari_medmeta.tasks.registration_image import Comparable, comparable
-from napari_medmeta.tasks.registration_linear import LinearRegistration
+from napari_medmeta.tasks.registration_linear import LinearRegistration, is_plausible
 from napari_medmeta.tasks.registration_map import Alignment, Carrying, carry_labels, landing_box
 
 __all__ = ["Aligned", "Carried", "Kind", "Stage", "align", "carry"]
@@ -65,7 +65,7 @@ class Stage:
     before, after
         How much alike the scans were before and after it, in [0, 1].
     kept
-        Whether it made them more alike; if not, it was left out.
+        Whether it made them more alike without more stretch than a patient can show; if not, it was left out.
     seconds
         How long it took.
     """
@@ -241,14 +241,15 @@ def _linear(
     for number, (name, step) in enumerate(steps.items()):
         start, share = time.perf_counter(), 1 / len(steps)
         found = step(matrix, progress=_part(progress, number * share, share, name), cancel=cancel)
-        stages.append(_stage(name, registration.likeness(matrix), registration.likeness(found), start))
+        before, after = registration.likeness(matrix), registration.likeness(found)
+        stages.append(_stage(name, before, after, start, plausible=is_plausible(found)))
         matrix = found if stages[-1].kept else matrix
         maps[name] = Alignment(matrix)
     return maps, stages
 
 
-def _stage(name: str, before: float, after: float, start: float) -> Stage:
-    return Stage(str(name), before, after, after > before, time.perf_counter() - start)
+def _stage(name: str, before: float, after: float, start: float, *, plausible: bool = True) -> Stage:
+    return Stage(str(name), before, after, after > before and plausible, time.perf_counter() - start)
 
 
 def _part(progress: Progress, offset: float, share: float, name: str = "") -> Progress:
@@ -256,8 +257,8 @@ def _part(progress: Progress, offset: float, share: float, name: str = "") -> Pr
 
 
 def _left_out(stages: tuple[Stage, ...]) -> tuple[str, ...]:
-    names = [s.name for s in stages if not s.kept]
-    return tuple(f"The {name} step did not make the scans more alike and was left out" for name in names)
+    why = {False: "did not make the scans more alike", True: "would have stretched the body out of all proportion"}
+    return tuple(f"The {s.name} step {why[s.after > s.before]} and was left out" for s in stages if not s.kept)
 
 
 def _cut_off(prior: Volume, labels: LabelArray, today: Volume, alignment: Alignment) -> tuple[str, ...]:

@@ -17,12 +17,21 @@ __all__ = ["brightness", "correlation", "self_similarity"]
 LEAST_VARIANCE, MOST_VARIANCE = 1e-3, 1e3
 """Bounds of a voxel's noise beside the mean noise, as in the authors' code of MIND."""
 
+DARK = 0.02
+"""Share of the range of values up to which a voxel shows nothing."""
+
 NEIGHBOURS = ((1, 0, 0), (-1, 0, 0), (0, 1, 0), (0, -1, 0), (0, 0, 1), (0, 0, -1))
 
 
 def correlation(first: FloatArray, second: FloatArray) -> float:
-    """Return the linear correlation of two arrays of one shape in [-1, 1]; 0 where one of them is constant."""
-    a, b = (np.asarray(x, dtype=np.float64).ravel() for x in (first, second))
+    """Return the linear correlation in [-1, 1] of two arrays with values in [0, 1]; 0 where one is constant.
+
+    Only where both show something: the darkness around a body is the same in every scan.
+    """
+    seen = (first > DARK) & (second > DARK)
+    if not seen.any():
+        return 0.0
+    a, b = (np.asarray(x, dtype=np.float64)[seen] for x in (first, second))
     a, b = a - a.mean(), b - b.mean()
     norm = float(np.sqrt((a @ a) * (b @ b)))
     return float(a @ b) / norm if norm > 0 else 0.0

@@ -15,7 +15,7 @@ from napari_medmeta.io.itk import sitk_image
 from napari_medmeta.tasks.registration_image import Comparable, Likeness, resampled, sampling_grid
 from napari_medmeta.tasks.registration_map import Alignment
 
-__all__ = ["LinearRegistration"]
+__all__ = ["LinearRegistration", "is_plausible"]
 
 Matrix = npt.NDArray[np.float64]
 
@@ -30,6 +30,16 @@ FIRST_STEP_MM, LAST_STEP_MM = 4.0, 0.01
 BINS = 32
 SAMPLED = (1.0, 0.5, 0.25)
 """Share of the voxels asked on each level."""
+
+MOST_STRETCH = 1.25
+"""Of a patient between two examinations, along any axis; mutual information also rises when a scan is squeezed flat."""
+
+
+def is_plausible(affine: Matrix) -> bool:
+    """Whether ``affine`` stretches or squeezes no axis more than a patient changes, and mirrors nothing."""
+    stretch = np.linalg.svd(affine[:3, :3], compute_uv=False)
+    within = bool(stretch.max() <= MOST_STRETCH and stretch.min() >= 1 / MOST_STRETCH)
+    return within and float(np.linalg.det(affine[:3, :3])) > 0
 
 
 class LinearRegistration:

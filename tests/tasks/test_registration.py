@@ -122,7 +122,7 @@ def test_nothing_is_told_to_be_cut_off_where_all_is_seen(carried):
 
 
 def test_no_step_is_kept_that_makes_the_scans_less_alike(carried):
-    assert all(stage.kept == (stage.after > stage.before) for stage in carried.stages)
+    assert all(stage.after > stage.before for stage in carried.stages if stage.kept)
 
 
 def test_rigid_takes_no_deformable_map(grown):

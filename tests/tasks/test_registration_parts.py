@@ -11,6 +11,7 @@ from napari_medmeta.tasks.registration_channels import brightness, correlation, 
 from napari_medmeta.tasks.registration_dense import DenseConfig, displacement, inverse
 from napari_medmeta.tasks.registration_expectation import Calibration, Evidence, expectation
 from napari_medmeta.tasks.registration_image import Comparable, Likeness, comparable, likeness, sampling_grid
+from napari_medmeta.tasks.registration_linear import is_plausible
 from napari_medmeta.tasks.registration_map import Alignment, Carrying
 
 
@@ -65,11 +66,28 @@ def test_likeness_does_not_favour_meeting_the_other_scan_s_voxel_centres():
     assert abs(by_shift[0] - by_shift[1]) < 0.03
 
 
+@pytest.mark.parametrize(
+    ("scales", "fits"), [((1, 1, 1), True), ((1.1, 0.9, 1), True), ((1, 1, 0.02), False), ((1.5, 1, 1), False)]
+)
+def test_a_patient_is_not_stretched_out_of_all_proportion(scales, fits):
+    assert is_plausible(np.diag([*scales, 1])) is fits
+
+
+def test_a_patient_is_not_mirrored():
+    assert not is_plausible(np.diag([-1, 1, 1, 1]))
+
+
 def test_correlation_knows_equal_opposite_and_constant():
     image = texture()
-    assert correlation(image, 3 * image + 1) == pytest.approx(1.0)
-    assert correlation(image, -image) == pytest.approx(-1.0)
+    assert correlation(image, 0.5 * image + 0.1) == pytest.approx(1.0)
+    assert correlation(image, 1.1 - image) == pytest.approx(-1.0)
     assert correlation(image, np.zeros_like(image)) == 0.0
+
+
+def test_darkness_around_the_body_does_not_make_two_scans_alike():
+    image = np.pad(texture(), ((0, 0), (60, 60), (60, 60)))
+    inverted = np.where(image > 0, 1.1 - image, 0).astype(np.float32)
+    assert correlation(image, inverted) < -0.9
 
 
 def test_brightness_is_fitted_to_today_s():
