@@ -15,6 +15,10 @@ SHAPE = (300, 300, 300)
 """27 million voxels, all of them in the box of the proposal."""
 
 LONGEST_S = 0.200
+"""For one decision that is seen at once."""
+
+LONGEST_FOR_ALL_S = 0.500
+"""For 300 slices in one step, asked for once or twice a scan: each of them becomes an example with a record of its own."""
 
 
 @pytest.fixture
@@ -62,7 +66,7 @@ def test_accepting_a_piece_of_a_large_proposal_is_not_felt(large: Session) -> No
 
 @pytest.mark.slow
 @pytest.mark.timing
-def test_accepting_everything_of_a_large_proposal_is_not_felt(large: Session) -> None:
+def test_accepting_everything_of_a_large_proposal_takes_half_a_second_at_most(large: Session) -> None:
     spent = seconds(lambda: large.accept_confident(0.9))
     assert large.voxel_count(2) > 200_000
-    assert spent < LONGEST_S
+    assert spent < LONGEST_FOR_ALL_S
