@@ -18,7 +18,7 @@ LONGEST_S = 0.200
 """For one decision that is seen at once."""
 
 LONGEST_FOR_ALL_S = 0.500
-"""For 300 slices in one step, asked for once or twice a scan: each of them becomes an example with a record of its own."""
+"""For 300 slices in one step, asked for once or twice a scan: each becomes an example with its own record."""
 
 
 @pytest.fixture
