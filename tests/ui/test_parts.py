@@ -14,7 +14,7 @@ from napari_medmeta.ui.dialogs import SeriesChooser
 from napari_medmeta.ui.key_help import KeyHelp
 from napari_medmeta.ui.keys import KEYS, chosen_keys
 from napari_medmeta.ui.slice_strip import STATE_COLOURS, STATE_WORDS, SliceStrip, StripValue
-from napari_medmeta.ui.structure_table import KEY, LOCK, NAME, StructureRow, StructureTable
+from napari_medmeta.ui.structure_table import COMMON_STRUCTURES, KEY, LOCK, NAME, StructureRow, StructureTable
 from napari_medmeta.ui.windowing import CT_WINDOWS
 
 LIVER = StructureRow(1, "Liver", "#ff0000", 1, volume_ml=12.34, expected_dice=0.876)
@@ -58,6 +58,16 @@ def test_typing_a_name_adds_it(qtbot: Any) -> None:
         qtbot.keyClick(entry, Qt.Key.Key_Return)
     assert heard.args == ["Aorta"]
     assert entry.text() == ""
+
+
+def test_common_organs_are_offered_while_typing(qtbot: Any) -> None:
+    widget, _ = table(qtbot)
+    (entry,) = widget.findChildren(QLineEdit)
+    completer = entry.completer()
+    completer.setCompletionPrefix("kidn")
+    offered = {completer.completionModel().index(n, 0).data() for n in range(completer.completionCount())}
+    assert offered == {name for name in COMMON_STRUCTURES if "kidn" in name.lower()}
+    assert offered
 
 
 def test_an_empty_name_adds_nothing(qtbot: Any) -> None:
