@@ -41,6 +41,9 @@ MIN_SIGMA_VOXELS = 0.3
 TRUNCATED = 3.0
 """Gaussians are cut off at so many standard deviations."""
 
+FILTERED_AT_ONCE = 500_000
+"""Voxels convolved together: their layout for the widest kernel takes about 100 MB."""
+
 FEATURE_LIMIT = 8.0
 """Features are cut here, in standard deviations: metal must not outweigh everything else."""
 
@@ -167,8 +170,26 @@ def kernel_radius(sigma: float) -> int:
 def widened(image: Tensor, scale: float, reached: float, spacing_mm: Sequence[float]) -> Tensor:
     """Smooth an (I, J, K) image from a Gaussian of ``reached`` mm to one of ``scale`` mm."""
     sigma_mm = (scale**2 - reached**2) ** 0.5
-    kernels = [_kernel(sigma_mm / spacing, image.device) for spacing in spacing_mm]
-    return separable_filtering(image[None, None], kernels, mode="replicate")[0, 0]
+    smooth = image.clone()
+    for axis, spacing in enumerate(spacing_mm):
+        kernel = _kernel(sigma_mm / spacing, image.device)
+        if len(kernel) > 1:
+            _smooth_along(smooth, axis, kernel)
+    return smooth
+
+
+def _smooth_along(image: Tensor, axis: int, kernel: Tensor) -> None:
+    """Convolve (I, J, K) along one axis, in place and piece by piece.
+
+    On a processor the convolution lays every voxel out as often as the kernel is long: of a whole scan that would be
+    gigabytes. What lies side by side across the axis does not meet, so that the pieces need no margin.
+    """
+    across = 1 if axis == 0 else 0
+    alone = [kernel if a == axis else kernel.new_ones(1) for a in range(3)]
+    thickness = max(1, FILTERED_AT_ONCE * image.shape[across] // max(1, image.numel()))
+    for start in range(0, image.shape[across], thickness):
+        piece = image.narrow(across, start, min(thickness, image.shape[across] - start))
+        piece.copy_(separable_filtering(piece[None, None], alone, mode="replicate")[0, 0])
 
 
 def _kernel(sigma: float, device: torch.device) -> Tensor:

@@ -122,16 +122,11 @@ def stream_features(
 
 
 def _all_scales(intensity: Tensor, spacing: Sequence[float], cancel: CancelToken | None) -> Iterator[Tensor]:
-    smooth, reached = intensity, 0.0
-    for scale in SCALES_MM:
-        wider = torch.empty_like(intensity)
-        for box in _slabs(_shape(intensity)):
-            if cancel is not None:
-                cancel.raise_if_cancelled()
-            margin = _reach(scale, reached, spacing)
-            grown = box.grown(margin, _shape(intensity))
-            wider[box.slices] = _within(widened(smooth[grown.slices], scale, reached, spacing), grown, box)
-        smooth, reached = wider, scale
+    smooth = intensity
+    for scale, before in _steps():
+        if cancel is not None:
+            cancel.raise_if_cancelled()
+        smooth = widened(smooth, scale, before, spacing)
         yield smooth
 
 
@@ -204,8 +199,3 @@ def _slabs(shape: Triple) -> list[Box]:
     thickness = max(1, VOXELS_AT_ONCE // (shape[1] * shape[2]))
     starts = range(0, shape[0], thickness)
     return [Box((a, 0, 0), (min(a + thickness, shape[0]), shape[1], shape[2])) for a in starts]
-
-
-def _shape(values: Tensor) -> Triple:
-    i, j, k = values.shape
-    return i, j, k
