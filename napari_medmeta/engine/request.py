@@ -218,7 +218,7 @@ class Request:
         def check(within: float, stage: str) -> None:
             self._check(CHECKED + (1 - CHECKED) * (done + share * within), stage)
 
-        check(0.0, "sources of evidence")
+        check(0.0, "looking at the painted slices")
         posterior = self._posterior(part, trust)
         check(CORRECTED, "smoothing")
         start, stop = walled_slab(self._task, part)
