@@ -23,8 +23,12 @@ __all__ = ["CASES_SUFFIX", "CaseLibrary", "new_case"]
 
 CASES_SUFFIX = ".medcases"
 
+NAME = "library of cases"
+
 KIND = FileKind(
-    name="library of cases",
+    name=NAME,
+    file=NAME,
+    full=NAME,
     one="a case",
     application_id=0x4D4D4331,  # spells MMC1
     version=1,
@@ -52,7 +56,7 @@ class CaseLibrary(SealedFile[KnownCase]):
 
     def cases(self) -> tuple[KnownCase, ...]:
         """Return all cases in the order in which they were kept."""
-        return self._kept()
+        return self.kept()
 
     def findings(self) -> tuple[str, ...]:
         """Return each finding once, as it was first written, in that order."""

@@ -27,7 +27,9 @@ LIBRARY_SUFFIX = ".medlib"
 MAX_CHANNELS = 1024
 
 KIND = FileKind(
-    name="library of structures",
+    name="library",
+    file="library file",
+    full="library of structures",
     one="a structure",
     application_id=0x4D4D4C31,  # spells MML1
     version=1,
@@ -47,7 +49,7 @@ class Library(SealedFile[LibraryEntry]):
 
     def entries(self, structure: str | None = None) -> tuple[LibraryEntry, ...]:
         """Return all entries, or those of one structure by its name, in the order in which they were kept."""
-        return tuple(e for e in self._kept() if structure is None or same_name(e.structure, structure))
+        return tuple(e for e in self.kept() if structure is None or same_name(e.structure, structure))
 
     def names(self) -> tuple[str, ...]:
         """Return the structures' names, each once, in the order in which they were first kept."""

@@ -20,7 +20,7 @@ from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 from napari_medmeta.core import InputError, StorageError
 from napari_medmeta.session.storage import READ_ERRORS, error_code, transaction
 
-__all__ = ["FileKind", "SealedFile"]
+__all__ = ["FileKind", "Item", "Kept", "SealedFile"]
 
 BUSY_SECONDS = 5.0
 """Another window holds the file for milliseconds at a time."""
@@ -49,8 +49,8 @@ class FileKind:
 
     Parameters
     ----------
-    name, one
-        What the file and what is kept in it are called in messages, such as "library of cases" and "a case".
+    name, file, full, one
+        What messages call the library, its file, a library of this kind and no other, and what is kept in it.
     table, schema
         Its only table and the statement that makes it; the first column is the id.
     max_row_bytes
@@ -58,6 +58,8 @@ class FileKind:
     """
 
     name: str
+    file: str
+    full: str
     one: str
     application_id: int
     version: int
@@ -89,6 +91,14 @@ class SealedFile(ABC, Generic[Item]):
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
 
+    def kept(self) -> tuple[Item, ...]:
+        """Return all that is kept, in the order in which it was."""
+        return tuple(self._item(row) for row in self._rows("*"))
+
+    @abstractmethod
+    def rename(self, ident: str, name: str, /) -> None:
+        """Give what has this id another name."""
+
     def add(self, items: Iterable[Item]) -> int:
         """Keep ``items``; those that are there already (by their id) stay as they are. Returns how many are new."""
         rows = [self._row(item) for item in items]
@@ -116,7 +126,7 @@ class SealedFile(ABC, Generic[Item]):
         if path.exists() and path.resolve() == self.path.resolve():
             raise StorageError("This file is the library itself", next_step="Choose another name")
         wanted = None if ids is None else set(ids)
-        chosen = [item for item in self._kept() if wanted is None or item.id in wanted]
+        chosen = [item for item in self.kept() if wanted is None or item.id in wanted]
         if not chosen:
             raise InputError("There is nothing to export", next_step=f"Keep {self.kind.one} in the library first")
         beside = path.with_name(f"{path.name}.part")
@@ -134,8 +144,8 @@ class SealedFile(ABC, Generic[Item]):
         """Take over all that another file of this kind keeps; returns how many are new."""
         path = Path(path)
         if not path.is_file():
-            raise StorageError(f"There is no {self.kind.name} {path.name}", next_step="Choose another file")
-        return self.add(self._at(path)._kept())
+            raise StorageError(f"There is no {self.kind.file} {path.name}", next_step="Choose another file")
+        return self.add(self._at(path).kept())
 
     @abstractmethod
     def _row(self, item: Item) -> tuple[Any, ...]:
@@ -147,10 +157,6 @@ class SealedFile(ABC, Generic[Item]):
 
     def _at(self, path: Path) -> Self:
         return type(self)(path)
-
-    def _kept(self) -> tuple[Item, ...]:
-        """Return all that is kept, in the order in which it was."""
-        return tuple(self._item(row) for row in self._rows("*"))
 
     def _rows(self, columns: str) -> list[Any]:
         if not self.path.exists():
@@ -205,10 +211,10 @@ def _require(kind: FileKind, path: Path) -> None:
     except OSError as error:
         raise StorageError(f"The {kind.name} {path.name} cannot be read ({error.strerror})") from error
     if len(start) < _HEADER.size or not start.startswith(b"SQLite format 3\0"):
-        raise StorageError(f"{path.name} is not a {kind.name}, or it is damaged", next_step=_KEEP)
+        raise StorageError(f"{path.name} is not a {kind.file}, or it is damaged", next_step=_KEEP)
     version, application = _HEADER.unpack(start)
     if application != kind.application_id:
-        raise StorageError(f"{path.name} is not a {kind.name}", next_step=_KEEP)
+        raise StorageError(f"{path.name} is not a {kind.full}", next_step=_KEEP)
     if version != kind.version:
         raise StorageError(
             f"{path.name} was written by a newer version of napari-medmeta",
