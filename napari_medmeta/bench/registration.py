@@ -19,8 +19,8 @@ from napari_medmeta.bench.statistics import Calibration, Interval
 from napari_medmeta.bench.usage import measured
 from napari_medmeta.core import InputError, LabelArray, MedmetaError
 from napari_medmeta.core.jobs import Progress
+from napari_medmeta.tasks.registration_expectation import DEVELOPMENT, Evidence, Expected
 from napari_medmeta.tasks.registration_expectation import Calibration as FromEvidence
-from napari_medmeta.tasks.registration_expectation import Evidence, Expected
 from napari_medmeta.tasks.registration_map import Alignment, carry_labels
 
 __all__ = ["add_options", "evaluate"]
@@ -114,20 +114,14 @@ def _blocks(rows: Sequence[Row]) -> Iterable[Block]:
             which = "development" if development else "held-out"
             yield Text(f"**Pairs of {which} cases.** Mean and 95 % bootstrap interval over the pairs.")
             yield Table(_HEADER, tuple(_lines(some)))
-    judged = [r for r in rows if r.get("expected_by_structure") and not r["development"]]
-    calibration = Calibration.of([(e, r["dice_by_structure"][s]) for r in judged for s, e in _expected(r)])
+    held_out = [(DEVELOPMENT.dice(e), d) for e, d in _with_evidence(rows, development=False)]
+    calibration = Calibration.of(held_out)
     if calibration is not None:
         yield Text(
             f"Expected Dice of our deformable step on the held-out pairs ({calibration.count} structures): off by "
             f"{calibration.error:.3f} on average, {calibration.bias:+.3f} too high or too low."
         )
-    pairs = [
-        (Evidence(*r["evidence"][s]), d)
-        for r in rows
-        if r["development"] and r.get("evidence")
-        for s, d in r["dice_by_structure"].items()
-        if s in r["evidence"]
-    ]
+    pairs = _with_evidence(rows, development=True)
     if len(pairs) >= FEWEST_TO_FIT:
         fit = FromEvidence.fitted(pairs)
         yield Text(
@@ -142,8 +136,12 @@ def _blocks(rows: Sequence[Row]) -> Iterable[Block]:
 _HEADER = ("question", "method", "pairs", "Dice", "target error (mm)", "processor seconds")
 
 
-def _expected(row: Row) -> list[tuple[str, float]]:
-    return [(s, e) for s, e in row["expected_by_structure"].items() if s in row["dice_by_structure"]]
+def _with_evidence(rows: Iterable[Row], *, development: bool) -> list[tuple[Evidence, float]]:
+    """Return what was known of each structure without truth, and its true Dice."""
+    some = (r for r in rows if r["development"] is development and r.get("evidence"))
+    return [
+        (Evidence(*r["evidence"][s]), d) for r in some for s, d in r["dice_by_structure"].items() if s in r["evidence"]
+    ]
 
 
 def _lines(rows: Sequence[Row]) -> Iterable[tuple[str, ...]]:

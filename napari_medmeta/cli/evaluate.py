@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,10 +53,9 @@ def run(args: argparse.Namespace) -> int:
     options = _options(args.application, judge, args.options)
     cases = find_cases(options.data, only=options.cases)
     options.out.mkdir(parents=True, exist_ok=True)
-    started = time.perf_counter()
     with progress_bar(args.application) as progress:
         evaluation = judge.evaluate(cases, options, progress)
-    section = Section(evaluation.title, _blocks(args, evaluation, time.perf_counter() - started))
+    section = Section(evaluation.title, _blocks(args, evaluation))
     written = [write_rows(options.out / f"{args.application}.csv", evaluation.rows)]
     for page in (options.out / f"{args.application}.md", options.report):
         if page is not None:
@@ -83,11 +81,11 @@ def _options(application: str, judge: Judge, words: Sequence[str]) -> argparse.N
     return parser.parse_args(words)
 
 
-def _blocks(args: argparse.Namespace, evaluation: Evaluation, seconds: float) -> tuple[Block, ...]:
+def _blocks(args: argparse.Namespace, evaluation: Evaluation) -> tuple[Block, ...]:
     from napari_medmeta.bench.document import Code, Text
 
     words = ["napari-medmeta", "evaluate", args.application, *map(_without_folders, args.options)]
-    return (*evaluation.blocks, Text(f"Measured in {seconds / 60:.0f} minutes by:"), Code(" ".join(words)))
+    return (*evaluation.blocks, Text("Measured by:"), Code(" ".join(words)))
 
 
 def _without_folders(word: str) -> str:
