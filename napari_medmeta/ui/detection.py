@@ -5,17 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from psygnal import Signal
 from scipy import ndimage
 
 from napari_medmeta.core import (
     BACKGROUND,
     Box,
     LabelArray,
-    MedmetaError,
     MissingExamplesError,
     Proposal,
     SliceRef,
@@ -23,17 +21,15 @@ from napari_medmeta.core import (
 )
 from napari_medmeta.core.measurements import axial_axis
 from napari_medmeta.session import Change, Topic
-from napari_medmeta.ui.controller import Controller, Work
+from napari_medmeta.ui.controller import Controller
 from napari_medmeta.ui.detection_request import Detecting, Elsewhere, Request, detected_by_the_engine
+from napari_medmeta.ui.job_desk import JobDesk
 from napari_medmeta.ui.working_grid import Grid
 
 if TYPE_CHECKING:
     from napari_medmeta.tasks.detection import Candidate
 
 __all__ = ["DetectionDesk", "Row", "Standing"]
-
-STOPPED = "Stopped"
-"""The stage that the controller tells when the user stops all that the engine does."""
 
 ACCEPTED_SHARE = 0.5
 """A candidate of which at least half is painted or accepted counts as accepted, however that came about."""
@@ -55,41 +51,7 @@ class Row:
     standing: Standing
 
 
-class _Job:
-    """One question to the engine; called once in the background, however often it is asked."""
-
-    def __init__(self, request: Request, detecting: Detecting) -> None:
-        self.request, self._detecting = request, detecting
-        self.begun = self.broken = False
-
-    def __call__(self, engine: Any) -> _Found | None:
-        if self.begun:
-            return None
-        self.begun, whole = True, False
-        try:
-            found = self._found(engine)
-            whole = True
-        finally:
-            # Something went wrong that nobody foresaw; the worker tells of it.
-            self.broken = not whole
-        return found
-
-    def _found(self, engine: Any) -> _Found:
-        # An answer in any case: what is shown as busy must end.
-        try:
-            return _Found(self, self._detecting(engine, self.request))
-        except MedmetaError as error:
-            return _Found(self, error=error)
-
-
-@dataclass(frozen=True, eq=False)
-class _Found:
-    job: _Job
-    candidates: tuple[Candidate, ...] = ()
-    error: MedmetaError | None = None
-
-
-class DetectionDesk:
+class DetectionDesk(JobDesk["tuple[Candidate, ...]"]):
     """The verbs of lesion detection for one open scan.
 
     Parameters
@@ -100,20 +62,15 @@ class DetectionDesk:
         Runs in the background; None: the engine's own way.
     """
 
-    changed = Signal()
-    """The list, or what is being done, is another one."""
-
     def __init__(self, controller: Controller, volume: Volume, *, detecting: Detecting | None = None) -> None:
-        self._controller, self._volume = controller, volume
+        super().__init__(controller)
+        self._volume = volume
         self._detecting = detecting or detected_by_the_engine
         self._candidates: tuple[Candidate, ...] = ()
         self._accepted: tuple[Candidate, ...] = ()
         self._dismissed: tuple[Candidate, ...] = ()
-        self._job: _Job | None = None
         self._structure: int | None = None
         self._elsewhere: Elsewhere | None = None
-        controller.answered.connect(self._receive)
-        controller.worked.connect(self._on_work)
         controller.changed.connect(self._on_change)
 
     # What is shown
@@ -127,17 +84,6 @@ class DetectionDesk:
             (Standing.DISMISSED, self._dismissed),
         )
         return tuple(Row(c, standing) for standing, group in groups for c in group)
-
-    @property
-    def busy(self) -> bool:
-        """Whether lesions are being looked for."""
-        return self._job is not None
-
-    @property
-    def progress(self) -> tuple[float, str]:
-        """How far the work is: a fraction in [0, 1] and its stage."""
-        stages = self._job.request.stages if self._job is not None else []
-        return stages[0] if stages else (0.0, "waiting for the engine")
 
     # What the user does
 
@@ -160,11 +106,6 @@ class DetectionDesk:
         self._structure, self._elsewhere = structure, elsewhere
         self._ask()
         return True
-
-    def stop(self) -> None:
-        """Stop looking; the list stays as it was."""
-        self._drop()
-        self.changed.emit()
 
     def go_to(self, number: int) -> bool:
         """Show the candidate in row ``number`` (from 0)."""
@@ -216,19 +157,12 @@ class DetectionDesk:
 
         kept = [row.candidate for row in self.rows if row.standing is not Standing.DISMISSED]
         grid = self._controller.scan.grid
-        try:
-            written = write_candidates(path, [_on(grid, c) for c in sorted(kept, key=lambda c: -c.score)])
-        except MedmetaError as error:
-            self._fail(error)
-            return False
-        self._controller.told.emit(f"Saved as {written.name} in {written.parent}.")
-        return True
+        best_first = sorted(kept, key=lambda c: -c.score)
+        return self._written(lambda: write_candidates(path, [_on(grid, c) for c in best_first]))
 
     def close(self) -> None:
         """Let go of the scan."""
-        self._drop()
-        self._controller.answered.disconnect(self._receive)
-        self._controller.worked.disconnect(self._on_work)
+        super().close()
         self._controller.changed.disconnect(self._on_change)
 
     # How it works
@@ -240,7 +174,6 @@ class DetectionDesk:
         session, structure = self._controller.session, self._structure
         if structure is None:
             return
-        self._drop()
         request = Request(
             self._volume,
             session.support(),
@@ -249,36 +182,11 @@ class DetectionDesk:
             self._dismissed,
             self._elsewhere,
         )
-        self._job = _Job(request, self._detecting)
-        self.changed.emit()
-        self._controller.ask_engine(self._job)
+        self._begin(request, lambda engine: self._detecting(engine, request))
 
-    def _drop(self) -> None:
-        job, self._job = self._job, None
-        if job is not None:
-            job.request.cancel.cancel()
-
-    def _receive(self, answer: object) -> None:
-        if not isinstance(answer, _Found) or answer.job is not self._job:
-            return
-        self._job = None
-        if isinstance(answer.error, MedmetaError):
-            self._fail(answer.error)
-        else:
-            self._candidates = answer.candidates
-            self._tell_how_many()
-        self.changed.emit()
-
-    def _on_work(self, work: Work) -> None:
-        """See to it that a question that was lost is asked again, and that one that broke does not seem busy."""
-        job = self._job
-        if job is None or work.busy:
-            return
-        if job.broken or work.stage == STOPPED:
-            self.stop()
-        elif not job.begun:
-            # Another question took its place in the engine's queue.
-            self._controller.ask_engine(job)
+    def _take(self, found: tuple[Candidate, ...]) -> None:
+        self._candidates = found
+        self._tell_how_many()
 
     def _tell_how_many(self) -> None:
         found = len(self._candidates)
@@ -323,9 +231,6 @@ class DetectionDesk:
         controller = self._controller
         controller.receive(_proposed(candidate, structure, controller))
         return controller.accept_piece(candidate.voxel)
-
-    def _fail(self, error: MedmetaError) -> None:
-        self._controller.failed.emit(error)
 
 
 def _proposed(candidate: Candidate, structure: int, controller: Controller) -> Proposal:

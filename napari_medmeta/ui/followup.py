@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-from psygnal import Signal
 
 from napari_medmeta.core import (
     BACKGROUND,
@@ -16,12 +15,12 @@ from napari_medmeta.core import (
     CancelToken,
     Geometry,
     LabelArray,
-    MedmetaError,
     MissingExamplesError,
     Proposal,
     Volume,
 )
-from napari_medmeta.ui.controller import Controller, Work
+from napari_medmeta.ui.controller import Controller
+from napari_medmeta.ui.job_desk import JobDesk
 from napari_medmeta.ui.library import blended
 
 if TYPE_CHECKING:
@@ -29,9 +28,6 @@ if TYPE_CHECKING:
     from napari_medmeta.tasks.registration_change import VolumeChange
 
 __all__ = ["Carrying", "FollowUpDesk", "Prior", "Request", "better_of", "prior_in_files", "prior_in_memory"]
-
-STOPPED = "Stopped"
-"""The stage that the controller tells when the user stops all that the engine does."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,39 +78,6 @@ Carrying: TypeAlias = "Callable[[Request], tuple[LoadedPrior, Carried]]"
 
 
 @dataclass(frozen=True, eq=False)
-class _Done:
-    job: _Job
-    prior: LoadedPrior | None = None
-    carried: Carried | None = None
-    error: MedmetaError | None = None
-
-
-class _Job:
-    """One question to the engine's thread; called once, however often it is asked."""
-
-    def __init__(self, request: Request, carrying: Carrying) -> None:
-        self.request, self._carrying = request, carrying
-        self.begun = self.broken = False
-
-    def __call__(self, engine: Any) -> _Done | None:
-        if self.begun:
-            return None
-        self.begun = self.broken = True
-        done = self._done()
-        # Still broken after an error that nobody foresaw; the worker tells of it.
-        self.broken = False
-        return done
-
-    def _done(self) -> _Done:
-        # An answer in any case: what is shown as busy must end.
-        try:
-            prior, carried = self._carrying(self.request)
-        except MedmetaError as error:
-            return _Done(self, error=error)
-        return _Done(self, prior, carried)
-
-
-@dataclass(frozen=True, eq=False)
 class _Shown:
     """What was carried, under the numbers of the structure table."""
 
@@ -123,7 +86,7 @@ class _Shown:
     notes: tuple[str, ...]
 
 
-class FollowUpDesk:
+class FollowUpDesk(JobDesk["tuple[LoadedPrior, Carried]"]):
     """The verbs of a follow-up for one open scan.
 
     Parameters
@@ -134,32 +97,16 @@ class FollowUpDesk:
         Runs in the background; None: by registration.
     """
 
-    changed = Signal()
-    """What was carried, or what is being done, is another one."""
-
     def __init__(self, controller: Controller, volume: Volume, *, carrying: Carrying | None = None) -> None:
-        self._controller, self._volume = controller, volume
+        super().__init__(controller)
+        self._volume = volume
         self._carrying = carrying or carried_by_registration
-        self._job: _Job | None = None
         self._shown: _Shown | None = None
         self._before = controller.blend
         self._mine = self._blend
         controller.blend = self._mine
-        controller.answered.connect(self._receive)
-        controller.worked.connect(self._on_work)
 
     # What is shown
-
-    @property
-    def busy(self) -> bool:
-        """Whether labels are being carried."""
-        return self._job is not None
-
-    @property
-    def progress(self) -> tuple[float, str]:
-        """How far the work is: a fraction in [0, 1] and its stage."""
-        stages = self._job.request.stages if self._job is not None else []
-        return stages[0] if stages else (0.0, "waiting for the engine")
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -189,71 +136,33 @@ class FollowUpDesk:
     def carry(self, prior: Prior | None, *, kind: str = "deformable") -> bool:
         """Carry the labels of ``prior`` to the open scan."""
         if prior is None:
-            self._controller.failed.emit(
+            self._fail(
                 MissingExamplesError(
                     "No prior scan is chosen",
                     next_step="Choose its image and its labels, or drop both onto the window",
                 )
             )
             return False
-        self._drop()
-        self._job = _Job(Request(prior, self._volume, kind, self._controller.focus.axis), self._carrying)
-        self.changed.emit()
-        self._controller.ask_engine(self._job)
+        request = Request(prior, self._volume, kind, self._controller.focus.axis)
+        self._begin(request, lambda _: self._carrying(request))
         return True
-
-    def stop(self) -> None:
-        """Stop carrying; nothing is changed."""
-        self._drop()
-        self.changed.emit()
 
     def export(self, path: Path) -> bool:
         """Write the changes of volume as a table (.csv or .json)."""
         from napari_medmeta.tasks.registration_change import write_changes
 
-        try:
-            written = write_changes(path, self.changes())
-        except MedmetaError as error:
-            self._controller.failed.emit(error)
-            return False
-        self._controller.told.emit(f"Saved as {written.name} in {written.parent}.")
-        return True
+        return self._written(lambda: write_changes(path, self.changes()))
 
     def close(self) -> None:
         """Let go of the scan."""
-        self._drop()
+        super().close()
         if self._controller.blend is self._mine:
             self._controller.blend = self._before
-        self._controller.answered.disconnect(self._receive)
-        self._controller.worked.disconnect(self._on_work)
 
     # How it works
 
-    def _drop(self) -> None:
-        job, self._job = self._job, None
-        if job is not None:
-            job.request.cancel.cancel()
-
-    def _receive(self, answer: object) -> None:
-        if not isinstance(answer, _Done) or answer.job is not self._job:
-            return
-        self._job = None
-        if answer.prior is not None and answer.carried is not None:
-            self._show(answer.prior, answer.carried)
-        elif isinstance(answer.error, MedmetaError):
-            self._controller.failed.emit(answer.error)
-        self.changed.emit()
-
-    def _on_work(self, work: Work) -> None:
-        """See to it that a question that was lost is asked again, and that one that broke does not seem busy."""
-        job = self._job
-        if job is None or work.busy:
-            return
-        if job.broken or work.stage == STOPPED:
-            self.stop()
-        elif not job.begun:
-            # Another question took its place in the engine's queue.
-            self._controller.ask_engine(job)
+    def _take(self, found: tuple[LoadedPrior, Carried]) -> None:
+        self._show(*found)
 
     def _show(self, prior: LoadedPrior, carried: Carried) -> None:
         controller = self._controller
