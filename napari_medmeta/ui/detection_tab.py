@@ -7,19 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from napari.layers import Image, Labels
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtGui import QBrush, QColor
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QComboBox,
-    QHBoxLayout,
     QHeaderView,
     QLabel,
     QProgressBar,
     QTableWidget,
     QTableWidgetItem,
-    QWidget,
 )
 
 from napari_medmeta.core import MedmetaError
@@ -30,7 +27,7 @@ from napari_medmeta.ui.detection import DetectionDesk, Row, Standing
 from napari_medmeta.ui.detection_points import CandidatePoints
 from napari_medmeta.ui.detection_request import Detecting, Elsewhere, from_library, from_other_scan
 from napari_medmeta.ui.dialogs import ask_table
-from napari_medmeta.ui.scan import geometry_of, scan_of_layer
+from napari_medmeta.ui.tab_parts import labelled_scans, line, reading_table, table_texts
 
 if TYPE_CHECKING:
     from napari_medmeta.ui.panel import MedmetaPanel
@@ -123,9 +120,7 @@ class DetectionTab(ApplicationTab):
 
     def texts(self) -> list[tuple[str, ...]]:
         """Return what the cells of the list say, row by row."""
-        table = self._table
-        items = [[table.item(r, c) for c in range(len(COLUMNS))] for r in range(table.rowCount())]
-        return [tuple(item.text() if item is not None else "" for item in row) for row in items]
+        return table_texts(self._table)
 
     def choose(self, row: int) -> None:
         """Choose a row, as a click on it does: the viewer goes there."""
@@ -153,10 +148,10 @@ class DetectionTab(ApplicationTab):
         self._export = button("Save list …", "Save the list as CSV or JSON", self._ask_and_export)
         note = QLabel("Candidates are a hint, to be looked at by a person. Lesions may be missed.")
         note.setWordWrap(True)
-        for part in (self._what, self._source, _line(self._find, self._stop), self._bar, self._table):
+        for part in (self._what, self._source, line(self._find, self._stop), self._bar, self._table):
             self.column.addWidget(part)
-        self.column.addWidget(_line(self._accept, self._dismiss, self._back))
-        self.column.addWidget(_line(self._export))
+        self.column.addWidget(line(self._accept, self._dismiss, self._back))
+        self.column.addWidget(line(self._export))
         self.column.addWidget(note)
 
     def _ask_and_export(self) -> None:
@@ -268,19 +263,8 @@ class DetectionTab(ApplicationTab):
         return [from_library(name, [e for e in entries if e.structure == name]) for name in names]
 
     def _from_other_scans(self, case: Case) -> list[Elsewhere]:
-        ours = (case.image, case.layers.segmentation, case.layers.proposal, case.layers.uncertainty)
         layers = self.panel.viewer.layers if self.panel.viewer is not None else ()
-        others = [layer for layer in layers if all(layer is not o for o in ours)]
-        images = [layer for layer in others if isinstance(layer, Image) and layer.data.ndim == 3 and not layer.rgb]
-        found = []
-        for labels in (layer for layer in others if isinstance(layer, Labels) and layer.data.ndim == 3):
-            image = next((i for i in images if geometry_of(i).same_grid(geometry_of(labels))), None)
-            if image is not None and image.data.shape == labels.data.shape:
-                volume = scan_of_layer(image).volume(np.asarray(image.data))
-                found.append(
-                    from_other_scan(f"{labels.name} on {image.name}", volume, np.asarray(labels.data).astype(np.uint8))
-                )
-        return found
+        return [from_other_scan(name, volume, labels) for name, volume, labels, _ in labelled_scans(layers, case)]
 
 
 class _SourceBox(QComboBox):
@@ -315,32 +299,13 @@ def row_tip(row: Row) -> str:
     )
 
 
-def _line(*widgets: QWidget) -> QWidget:
-    line = QWidget()
-    layout = QHBoxLayout(line)
-    layout.setContentsMargins(0, 0, 0, 0)
-    for widget in widgets:
-        layout.addWidget(widget)
-    return line
-
-
 def _make_table() -> QTableWidget:
-    table = QTableWidget(0, len(COLUMNS))
-    table.setHorizontalHeaderLabels(list(COLUMNS))
-    table.setAccessibleName("Candidates")
-    table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+    table = reading_table(COLUMNS, COLUMN_TIPS, name="Candidates")
     table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
     table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
     table.setShowGrid(False)
-    for column, tip in enumerate(COLUMN_TIPS):
-        item = table.horizontalHeaderItem(column)
-        if item is not None:
-            item.setToolTip(tip)
-    header, rows = table.horizontalHeader(), table.verticalHeader()
+    header = table.horizontalHeader()
     if header is not None:
         header.setHighlightSections(False)
-        header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         header.setSectionResizeMode(CENTRE, QHeaderView.ResizeMode.Stretch)
-    if rows is not None:
-        rows.setVisible(False)
     return table

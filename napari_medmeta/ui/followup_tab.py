@@ -7,19 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from napari.layers import Image, Labels
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import (
-    QAbstractItemView,
     QComboBox,
     QFileDialog,
-    QHBoxLayout,
-    QHeaderView,
     QLabel,
     QProgressBar,
-    QTableWidget,
     QTableWidgetItem,
-    QWidget,
 )
 
 from napari_medmeta.session import Change, Topic
@@ -29,7 +23,7 @@ from napari_medmeta.ui.case import Case
 from napari_medmeta.ui.dialogs import ask_table
 from napari_medmeta.ui.followup import Carrying, FollowUpDesk, Prior, prior_in_files, prior_in_memory
 from napari_medmeta.ui.label_names import names_of_layer
-from napari_medmeta.ui.scan import geometry_of, scan_of_layer
+from napari_medmeta.ui.tab_parts import labelled_scans, line, reading_table, table_texts
 
 if TYPE_CHECKING:
     from napari_medmeta.tasks.registration_change import VolumeChange
@@ -135,8 +129,7 @@ class FollowUpTab(ApplicationTab):
 
     def texts(self) -> list[tuple[str, ...]]:
         """Return what the cells of the table say, row by row."""
-        items = [[self._table.item(r, c) for c in range(len(COLUMNS))] for r in range(self._table.rowCount())]
-        return [tuple(item.text() if item is not None else "" for item in row) for row in items]
+        return table_texts(self._table)
 
     # -- building -----------------------------------------------------------------------------
 
@@ -156,12 +149,12 @@ class FollowUpTab(ApplicationTab):
         self._bar = QProgressBar()
         self._notes = QLabel()
         self._notes.setWordWrap(True)
-        self._table = _make_table()
+        self._table = reading_table(COLUMNS, COLUMN_TIPS, name="Change of volume")
         self._export = button("Save table …", "Save the changes of volume as CSV or JSON", self._ask_and_export)
         note = QLabel("A proposal like any other: look at each slice, accept it (A) or correct it by painting.")
         note.setWordWrap(True)
-        parts = (self._prior, _line(choose, again), self._kind, _line(self._carry, self._stop), self._bar)
-        for part in (*parts, self._notes, self._table, _line(self._export), note):
+        parts = (self._prior, line(choose, again), self._kind, line(self._carry, self._stop), self._bar)
+        for part in (*parts, self._notes, self._table, line(self._export), note):
             self.column.addWidget(part)
 
     def _ask_files(self) -> None:
@@ -219,19 +212,11 @@ class FollowUpTab(ApplicationTab):
             self._measure.start()
 
     def _in_window(self, case: Case) -> list[Prior]:
-        ours = (case.image, case.layers.segmentation, case.layers.proposal, case.layers.uncertainty)
         layers = self.panel.viewer.layers if self.panel.viewer is not None else ()
-        others = [layer for layer in layers if all(layer is not o for o in ours)]
-        images = [layer for layer in others if isinstance(layer, Image) and layer.data.ndim == 3 and not layer.rgb]
-        found = []
-        for labels in (layer for layer in others if isinstance(layer, Labels) and layer.data.ndim == 3):
-            image = next((i for i in images if geometry_of(i).same_grid(geometry_of(labels))), None)
-            if image is not None:
-                volume = scan_of_layer(image).volume(np.asarray(image.data))
-                values = np.asarray(labels.data).astype(np.uint8)
-                name = f"{labels.name} on {image.name}"
-                found.append(prior_in_memory(name, volume, values, names_of_layer(labels)))
-        return found
+        return [
+            prior_in_memory(name, volume, values, names_of_layer(labels))
+            for name, volume, values, labels in labelled_scans(layers, case)
+        ]
 
 
 def row_texts(change: VolumeChange, expected: float | None) -> tuple[str, ...]:
@@ -241,33 +226,8 @@ def row_texts(change: VolumeChange, expected: float | None) -> tuple[str, ...]:
     return change.name, *volumes, percent, "" if expected is None else f"{expected:.2f}"
 
 
-def _make_table() -> QTableWidget:
-    table = QTableWidget(0, len(COLUMNS))
-    table.setHorizontalHeaderLabels(COLUMNS)
-    for column, tip in enumerate(COLUMN_TIPS):
-        header = table.horizontalHeaderItem(column)
-        if header is not None:
-            header.setToolTip(tip)
-    table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-    across, down = table.horizontalHeader(), table.verticalHeader()
-    if across is not None and down is not None:
-        across.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-        down.setVisible(False)
-    table.setAccessibleName("Change of volume")
-    return table
-
-
 def _timer(tab: FollowUpTab, milliseconds: int, call: Callable[[], None]) -> QTimer:
     timer = QTimer(tab)
     timer.setInterval(milliseconds)
     timer.timeout.connect(call)
     return timer
-
-
-def _line(*widgets: QWidget) -> QWidget:
-    line = QWidget()
-    layout = QHBoxLayout(line)
-    layout.setContentsMargins(0, 0, 0, 0)
-    for widget in widgets:
-        layout.addWidget(widget)
-    return line

@@ -28,6 +28,7 @@ from napari_medmeta.ui.boxes import button
 from napari_medmeta.ui.case import Case
 from napari_medmeta.ui.dialogs import ask_table
 from napari_medmeta.ui.measurements import LiveMeasurements
+from napari_medmeta.ui.tab_parts import reading_table
 
 __all__ = ["MeasurementsBox", "MeasurementsSection"]
 
@@ -233,24 +234,15 @@ def _cell(value: object) -> str:
 
 
 def _make_table() -> QTableWidget:
-    table = QTableWidget(0, len(COLUMNS))
-    table.setHorizontalHeaderLabels(list(COLUMNS))
-    table.setAccessibleName("Measurements")
-    table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+    table = reading_table(COLUMNS, HEADER_TIPS, name="Measurements")
     table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
     table.setFocusPolicy(Qt.FocusPolicy.NoFocus)
     table.setShowGrid(False)
-    for column, tip in enumerate(HEADER_TIPS):
-        item = table.horizontalHeaderItem(column)
-        if item is not None:
-            item.setToolTip(tip)
     header, rows = table.horizontalHeader(), table.verticalHeader()
     if header is not None:
         header.setHighlightSections(False)
-        header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         header.setSectionResizeMode(NAME, QHeaderView.ResizeMode.Stretch)
     if rows is not None:
-        rows.setVisible(False)
         height = header.sizeHint().height() if header is not None else 0
         table.setFixedHeight(height + rows.defaultSectionSize() * VISIBLE_ROWS + 2 * table.frameWidth())
     return table

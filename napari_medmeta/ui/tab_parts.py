@@ -1,0 +1,63 @@
+"""Parts of the tabs and tables: a line of widgets, a table to be read, and other scans in the window with labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from napari.layers import Image, Labels
+from qtpy.QtWidgets import QAbstractItemView, QHBoxLayout, QHeaderView, QTableWidget, QWidget
+
+from napari_medmeta.core import LabelArray, Volume
+from napari_medmeta.ui.case import Case
+from napari_medmeta.ui.scan import geometry_of, scan_of_layer
+
+__all__ = ["labelled_scans", "line", "reading_table", "table_texts"]
+
+
+def line(*widgets: QWidget) -> QWidget:
+    """Return ``widgets`` side by side."""
+    whole = QWidget()
+    layout = QHBoxLayout(whole)
+    layout.setContentsMargins(0, 0, 0, 0)
+    for widget in widgets:
+        layout.addWidget(widget)
+    return whole
+
+
+def reading_table(columns: Sequence[str], tips: Sequence[str], *, name: str) -> QTableWidget:
+    """Return an empty table that cannot be typed into, as wide as its words; each column's head has its tip."""
+    table = QTableWidget(0, len(columns))
+    table.setHorizontalHeaderLabels(list(columns))
+    table.setAccessibleName(name)
+    table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+    for column, tip in enumerate(tips):
+        item = table.horizontalHeaderItem(column)
+        if item is not None:
+            item.setToolTip(tip)
+    header, rows = table.horizontalHeader(), table.verticalHeader()
+    if header is not None and rows is not None:
+        header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        rows.setVisible(False)
+    return table
+
+
+def table_texts(table: QTableWidget) -> list[tuple[str, ...]]:
+    """Return what the cells of a table say, row by row."""
+    items = [[table.item(r, c) for c in range(table.columnCount())] for r in range(table.rowCount())]
+    return [tuple(item.text() if item is not None else "" for item in row) for row in items]
+
+
+def labelled_scans(layers: Sequence[object], case: Case) -> Iterator[tuple[str, Volume, LabelArray, Labels]]:
+    """Find labels on scans other than the open one: what to call them, the scan, its labels and their layer.
+
+    Scan and labels are (I, J, K) on the same grid.
+    """
+    ours = (case.image, case.layers.segmentation, case.layers.proposal, case.layers.uncertainty)
+    others = [layer for layer in layers if all(layer is not o for o in ours)]
+    images = [layer for layer in others if isinstance(layer, Image) and layer.data.ndim == 3 and not layer.rgb]
+    for labels in (layer for layer in others if isinstance(layer, Labels) and layer.data.ndim == 3):
+        image = next((i for i in images if geometry_of(i).same_grid(geometry_of(labels))), None)
+        if image is not None:
+            volume = scan_of_layer(image).volume(np.asarray(image.data))
+            yield f"{labels.name} on {image.name}", volume, np.asarray(labels.data).astype(np.uint8), labels
