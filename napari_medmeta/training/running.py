@@ -7,14 +7,11 @@ import math
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from lightning_fabric import Fabric
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader, IterableDataset
-
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
 
 __all__ = ["append_row", "feed", "launched", "record_of", "set_rate", "taken"]
 
@@ -66,7 +63,6 @@ def append_row(path: Path, row: dict[str, float]) -> None:
         writer.writerow(row)
 
 
-def record_of(config: DataclassInstance) -> dict[str, int | float | str]:
-    """Return the settings that a capability record keeps of how weights were made."""
-    values = {name: getattr(config, name) for name in config.__dataclass_fields__}
-    return {name: value for name, value in values.items() if isinstance(value, int | float | str)}
+def record_of(config: object) -> dict[str, int | float | str]:
+    """Return the settings of ``config`` that a capability record keeps of how weights were made."""
+    return {name: value for name, value in vars(config).items() if isinstance(value, int | float | str)}

@@ -351,12 +351,3 @@ def test_one_source_of_ours_can_stand_alone(cases):
 def test_a_source_that_does_not_exist_is_refused_with_those_that_do():
     with pytest.raises(InputError, match=r"no source 'magic'.*shape"):
         build_methods(["medmeta-magic"])
-
-
-def test_our_version_changes_with_the_engine(tmp_path, monkeypatch):
-    from napari_medmeta.bench.methods import ours
-
-    before = ours.Engine().version
-    (tmp_path / "segmenter.py").write_text("changed")
-    monkeypatch.setattr(ours.resources, "files", lambda _: tmp_path)
-    assert ours.Engine().version != before
