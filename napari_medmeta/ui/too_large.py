@@ -43,7 +43,11 @@ class TooLargeOffer(QFrame):
         self.region = button(
             "Work on a region …", "Choose the part that you need; it keeps its full detail", self.region_wanted.emit
         )
-        self.coarser = button("Work on a coarser grid", "", self.coarser_wanted.emit)
+        self.coarser = button(
+            "Work on a coarser grid",
+            "Several voxels become one; outlines are as coarse as that",
+            self.coarser_wanted.emit,
+        )
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         for part in (text, self.region, self.coarser):
