@@ -257,7 +257,8 @@ def test_several_series_are_asked_about(tmp_path: Path, monkeypatch: pytest.Monk
 def test_the_manifest_is_valid_and_names_things_that_exist(repo: Path) -> None:
     manifest = PluginManifest.from_file(repo / "napari_medmeta" / "napari.yaml")
     manifest.validate_imports()
-    assert [w.display_name for w in manifest.contributions.widgets or ()] == ["Few-shot segmentation"]
+    widgets = [w.display_name for w in manifest.contributions.widgets or ()]
+    assert widgets == ["Few-shot segmentation", "Lesions, findings, follow-up"]
     assert set(manifest.contributions.menus) == {
         "napari/layers/segment",
         "napari/layers/annotate",
