@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,10 +14,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from napari_medmeta.cli.options import Subparsers
-    from napari_medmeta.core import Progress, Support, Volume
+    from napari_medmeta.core import GridMap, MaskArray, Progress, Support, Volume
     from napari_medmeta.core.library import LibraryEntry
     from napari_medmeta.engine.features import FeatureMaps
-    from napari_medmeta.tasks.detection import Candidate, LesionExamples
+    from napari_medmeta.session import Session
+    from napari_medmeta.tasks.detection import Candidate, LesionExamples, Outline
 
 __all__ = ["add_parser", "run"]
 
@@ -29,7 +31,7 @@ def add_parser(subparsers: Subparsers) -> None:
         "detect",
         help="find what looks like a few painted lesions",
         description="Find what looks like a few lesions: painted on this scan, on other scans, or kept in the "
-        "library. All examples given are used together.",
+        "library. All examples given are used together. Or go on with what was painted and dismissed in a session.",
         epilog="A research aid: candidates are to be looked at by a person, and lesions may be missed.",
     )
     parser.add_argument("image", type=Path, metavar="SCAN", help="the scan: an image file or a DICOM folder")
@@ -57,7 +59,27 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     parser.add_argument("--library", type=Path, metavar="FILE", help="the library file (default: your own)")
     parser.add_argument(
-        "--structure", type=_structure, metavar="N", help="value of the lesions in the label files (default: all)"
+        "--session",
+        type=Path,
+        metavar="FILE",
+        help="a session file on this scan: what is painted and accepted in it are the examples, and candidates "
+        "dismissed in it do not come back",
+    )
+    parser.add_argument(
+        "--dismissed",
+        type=Path,
+        metavar="MASKS",
+        help="outlines on this scan that are no lesions, such as the --masks of an earlier list",
+    )
+    parser.add_argument(
+        "--dismissed-values", type=integers, default=(), metavar="2,5", help="only these values of it (default: all)"
+    )
+    parser.add_argument(
+        "--structure",
+        type=_structure,
+        metavar="N",
+        help="value of the lesions in the label files (default: all), "
+        "or their number in the session (default: the one chosen there)",
     )
     parser.add_argument(
         "--slices", type=integers, default=(), metavar="10,40", help="further complete slices of this scan, also empty"
@@ -82,12 +104,36 @@ def run(args: argparse.Namespace) -> int:
     from napari_medmeta.io import read_volume
 
     volume = read_volume(args.image, series=args.series)
+    here = _from_session(args, volume) if args.session is not None else _from_files(args, volume)
     with progress_bar("detect", quiet=args.quiet) as progress:
-        found = _detected(args, volume, progress)
-    _write(args, found, volume)
+        found = _detected(args, here, progress)
+    listed = _write(args, found, here, volume)
     if not args.quiet:
-        print("\n".join(_summary(args.output, found)))
+        print("\n".join(_summary(args.output, listed)))
     return 0
+
+
+@dataclass(frozen=True, eq=False)
+class _Here:
+    """What is known on the scan itself.
+
+    Parameters
+    ----------
+    volume
+        The scan: as in its file, or on the upright grid of a session.
+    support
+        Its painted slices with the lesions as ``structure``, None where nothing is painted.
+    known
+        (I, J, K) bool: lesions that are painted or accepted.
+    dismissed
+        What is none.
+    """
+
+    volume: Volume
+    support: Support | None
+    structure: int
+    known: MaskArray | None
+    dismissed: tuple[Outline, ...]
 
 
 def _structure(text: str) -> int:
@@ -106,7 +152,7 @@ def _count(text: str) -> int:
 
 def _require_possible(args: argparse.Namespace) -> None:
     """Refuse what could not be done, before minutes are spent on it."""
-    from napari_medmeta.core import InputError, MissingExamplesError
+    from napari_medmeta.core import InputError, MissingExamplesError, UnreadableFileError
     from napari_medmeta.io import require_measurement_path, require_savable
 
     if len(args.others) != len(args.other_labels):
@@ -114,9 +160,13 @@ def _require_possible(args: argparse.Namespace) -> None:
             f"{len(args.others)} other scans and {len(args.other_labels)} label files were given",
             expected="one --from-labels for each --from, in the same order",
         )
-    if args.examples is None and not args.others and args.from_library is None:
+    if args.examples is not None and args.session is not None:
+        raise InputError("--examples and --session were both given", expected="one of the two")
+    if args.session is not None and not args.session.is_file():
+        raise UnreadableFileError(f"There is no session file {args.session}", next_step="Check the name")
+    if args.examples is None and args.session is None and not args.others and args.from_library is None:
         raise MissingExamplesError(
-            NO_EXAMPLES, next_step="Give --examples, --from with --from-labels, or --from-library"
+            NO_EXAMPLES, next_step="Give --examples, --session, --from with --from-labels, or --from-library"
         )
     require_measurement_path(args.output)
     require_writable(args.output)
@@ -125,22 +175,92 @@ def _require_possible(args: argparse.Namespace) -> None:
         require_writable(args.masks)
 
 
-def _detected(args: argparse.Namespace, volume: Volume, progress: Progress) -> tuple[Candidate, ...]:
-    from dataclasses import replace
-
-    from napari_medmeta.tasks.detection import DetectionConfig, detect, examples_on, joined
-
-    parts = _from_elsewhere(args, volume, progress)
-    maps = _features(volume, args.device, progress)
-    known = None
+def _from_files(args: argparse.Namespace, volume: Volume) -> _Here:
+    support, known = None, None
     if args.examples is not None:
         support = _painted(args.examples, volume, args.structure, args.slices)
-        parts.append(examples_on(maps, volume.geometry, support, structure=1, seed=args.seed))
         labels, _ = support.labels_and_known()
         known = labels == 1
+    return _Here(volume, support, 1, known, _dismissed(args, volume))
+
+
+def _from_session(args: argparse.Namespace, volume: Volume) -> _Here:
+    from dataclasses import replace
+
+    from napari_medmeta.session import Session
+    from napari_medmeta.tasks.detection_marks import marks_of
+
+    upright = volume.geometry.reoriented()
+    session = Session.open(args.session, geometry=upright.working)
+    try:
+        structure = _structure_of(session, args.structure)
+        support, known = session.support(), session.labels == structure
+        dismissed = marks_of(session, structure).dismissed
+    finally:
+        session.close()
+    shown = replace(volume, array=upright.image_to_working(volume.array), geometry=upright.working)
+    painted = support if structure in support.painted_structures() else None
+    return _Here(shown, painted, structure, known, (*dismissed, *_dismissed(args, volume, upright)))
+
+
+def _structure_of(session: Session, wanted: int | None) -> int:
+    from napari_medmeta.core import MissingExamplesError
+
+    structure = wanted if wanted is not None else session.active
+    if structure not in {s.id for s in session.structures} or structure is None:
+        listed = ", ".join(f"{s.id} ({s.name})" for s in session.structures) or "none"
+        raise MissingExamplesError(
+            f"The session has no structure {structure}" if structure is not None else "The session has no structure",
+            expected=f"one of {listed}",
+            next_step="Choose one by --structure",
+        )
+    return structure
+
+
+def _dismissed(args: argparse.Namespace, volume: Volume, upright: GridMap | None = None) -> tuple[Outline, ...]:
+    import numpy as np
+
+    from napari_medmeta.core import UNLABELLED
+    from napari_medmeta.io import read_named_labels
+    from napari_medmeta.tasks.detection import outlines_in
+
+    if args.dismissed is None:
+        return ()
+    labels = read_named_labels(args.dismissed, like=volume.geometry).labels
+    unwanted = labels == UNLABELLED
+    if args.dismissed_values:
+        unwanted |= ~np.isin(labels, args.dismissed_values)
+    kept = np.where(unwanted, 0, labels).astype(np.uint8)
+    return outlines_in(kept if upright is None else upright.labels_to_working(kept))
+
+
+def _detected(args: argparse.Namespace, here: _Here, progress: Progress) -> tuple[Candidate, ...]:
+    from dataclasses import replace
+
+    from napari_medmeta.core import MissingExamplesError
+    from napari_medmeta.tasks.detection import DetectionConfig, detect, examples_on, joined
+
+    parts = _from_elsewhere(args, here.volume, progress)
+    maps = _features(here.volume, args.device, progress)
+    if here.support is not None:
+        grid = here.volume.geometry
+        parts.append(examples_on(maps, grid, here.support, structure=here.structure, seed=args.seed))
+    if not parts:
+        raise MissingExamplesError(
+            "No lesion is painted in the session yet", next_step="Paint one, or give --from or --from-library"
+        )
     config = DetectionConfig()
     config = replace(config, candidates=replace(config.candidates, most=args.most))
-    return detect(maps, volume, joined(parts), known=known, config=config, seed=args.seed, progress=progress)
+    return detect(
+        maps,
+        here.volume,
+        joined(parts),
+        known=here.known,
+        dismissed=here.dismissed,
+        config=config,
+        seed=args.seed,
+        progress=progress,
+    )
 
 
 def _from_elsewhere(args: argparse.Namespace, volume: Volume, progress: Progress) -> list[LesionExamples]:
@@ -195,14 +315,21 @@ def _features(volume: Volume, device: str, progress: Progress) -> FeatureMaps:
     return compute_features(volume, device=pick_device(device), progress=progress)
 
 
-def _write(args: argparse.Namespace, found: Sequence[Candidate], volume: Volume) -> None:
+def _write(args: argparse.Namespace, found: Sequence[Candidate], here: _Here, volume: Volume) -> Sequence[Candidate]:
+    """Write outlines and table on the grid of the scan's file; return the list as written."""
     from napari_medmeta.io import save_labels
+    from napari_medmeta.tasks.detection_candidates import renumbered
     from napari_medmeta.tasks.detection_table import candidate_labels, write_candidates
 
+    working, original = here.volume.geometry, volume.geometry
     if args.masks is not None:
         names = {n: f"Candidate {n}" for n in range(1, len(found) + 1)}
-        save_labels(args.masks, candidate_labels(found, volume.geometry.shape), volume.geometry, names=names)
-    write_candidates(args.output, found)
+        labels = candidate_labels(found, working.shape)
+        labels = labels if here.volume is volume else original.reoriented().labels_to_original(labels)
+        save_labels(args.masks, labels, original, names=names)
+    listed = found if here.volume is volume else [renumbered(c, working, original) for c in found]
+    write_candidates(args.output, listed)
+    return listed
 
 
 def _summary(output: Path, found: Sequence[Candidate]) -> list[str]:

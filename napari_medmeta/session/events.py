@@ -25,7 +25,7 @@ class Kind(StrEnum):
     SETTING = "setting"
     """Set the active structure, the paint mode or automatic proposals; no undo step."""
     NOTE = "note"
-    """For the audit trail only: a proposal came in."""
+    """For the audit trail only: a proposal came in, or something was said that changes no voxel."""
 
 
 @dataclass(frozen=True)

@@ -29,14 +29,7 @@ from napari_medmeta.session.events import Event, Kind
 from napari_medmeta.session.hints import hint
 from napari_medmeta.session.history import History
 from napari_medmeta.session.journal import Journal
-from napari_medmeta.session.model import (
-    Change,
-    EventRecord,
-    Json,
-    PaintMode,
-    SliceState,
-    Topic,
-)
+from napari_medmeta.session.model import Change, EventRecord, Json, PaintMode, SliceState, Topic
 from napari_medmeta.session.offers import Judge
 from napari_medmeta.session.opening import create_file, open_file
 from napari_medmeta.session.overview import Overview
@@ -133,10 +126,9 @@ class Session:
         StorageError
             When the file is damaged, in use, or no session.
         """
-        replayed, journal = open_file(Path(path), fingerprint=fingerprint, geometry=geometry)
-        name = Path(path).stem
-        session = cls(replayed.state, fingerprint=replayed.fingerprint, name=name, journal=journal, clock=clock)
-        session._resume(replayed, journal)
+        found, journal = open_file(Path(path), fingerprint=fingerprint, geometry=geometry)
+        session = cls(found.state, fingerprint=found.fingerprint, name=journal.path.stem, journal=journal, clock=clock)
+        session._resume(found, journal)
         return session
 
     def _resume(self, replayed: Replayed, journal: Journal) -> None:
@@ -275,6 +267,10 @@ class Session:
     def remove_structure(self, structure: int) -> Change:
         """Remove a structure and all of its voxels."""
         return self._do(table.remove_structure(self._state, structure))
+
+    def trust_sources(self, kept: Mapping[int, Mapping[str, float]]) -> Change:
+        """Begin with the trust in the sources of evidence that earlier scans taught; see `table.trust_sources`."""
+        return self._do(table.trust_sources(self._state, kept))
 
     def set_active(self, structure: int) -> Change:
         """Choose the structure that painting paints; remembered, but no undo step."""
@@ -419,6 +415,10 @@ class Session:
     def events(self) -> Iterator[EventRecord]:
         """Return the audit trail, oldest first."""
         return iter(tuple(self._records))
+
+    def note(self, verb: str, sentence: str, parameters: Mapping[str, Json]) -> None:
+        """Write down what changes nothing of the segmentation, to be read back from `events`; no undo step."""
+        self._write(Kind.NOTE, verb, sentence, parameters)
 
     def look_at(self, ref: SliceRef) -> None:
         """Note that the slice ``ref`` came on screen: a sign of life for the score, and nothing else."""

@@ -24,7 +24,7 @@ from napari_medmeta.core.types import FloatArray, MaskArray
 from napari_medmeta.engine.anatomy import Anatomy, Grid, maps_of, survey
 from napari_medmeta.engine.features import FeatureMaps
 from napari_medmeta.engine.segmenter import Segmenter
-from napari_medmeta.tasks.detection_candidates import Candidate, CandidateConfig, candidates_in
+from napari_medmeta.tasks.detection_candidates import Candidate, CandidateConfig, Outline, candidates_in, outlines_in
 from napari_medmeta.tasks.detection_examples import (
     LesionExamples,
     SampleConfig,
@@ -38,11 +38,13 @@ __all__ = [
     "Candidate",
     "DetectionConfig",
     "LesionExamples",
+    "Outline",
     "detect",
     "examples_of_entries",
     "examples_on",
     "joined",
     "likelihood_map",
+    "outlines_in",
 ]
 
 Index = npt.NDArray[np.int64]
@@ -118,7 +120,7 @@ def detect(
     examples: LesionExamples,
     *,
     known: MaskArray | None = None,
-    dismissed: Sequence[Candidate] = (),
+    dismissed: Sequence[Outline] = (),
     config: DetectionConfig | None = None,
     seed: int = 0,
     progress: Progress = silent,
@@ -133,7 +135,7 @@ def detect(
     known
         (I, J, K) bool: lesions that are painted or accepted already; no candidate touches them.
     dismissed
-        Candidates of this scan that are none: their voxels are background, and they do not come back.
+        Candidates or other places of this scan that are none: their voxels are background, and none comes back.
 
     Raises
     ------
@@ -171,7 +173,7 @@ def likelihood_map(
     examples: LesionExamples,
     *,
     known: MaskArray | None = None,
-    dismissed: Sequence[Candidate] = (),
+    dismissed: Sequence[Outline] = (),
     config: DetectionConfig | None = None,
     seed: int = 0,
     progress: Progress = silent,
@@ -241,7 +243,7 @@ def _unlabelled(grid: Grid, body: Index, known: MaskArray | None, config: Detect
     return np.random.default_rng(seed).permutation(rows)[: config.unlabelled]
 
 
-def _refused(grid: Grid, dismissed: Sequence[Candidate], config: DetectionConfig, seed: int) -> Index:
+def _refused(grid: Grid, dismissed: Sequence[Outline], config: DetectionConfig, seed: int) -> Index:
     generator = np.random.default_rng(seed)
     found = [np.zeros(0, dtype=np.int64)]
     for candidate in dismissed:
@@ -251,7 +253,7 @@ def _refused(grid: Grid, dismissed: Sequence[Candidate], config: DetectionConfig
     return np.concatenate(found)
 
 
-def _taken(volume: Volume, known: MaskArray | None, dismissed: Sequence[Candidate]) -> MaskArray:
+def _taken(volume: Volume, known: MaskArray | None, dismissed: Sequence[Outline]) -> MaskArray:
     taken = np.zeros(volume.geometry.shape, dtype=bool)
     if known is not None:
         taken |= known

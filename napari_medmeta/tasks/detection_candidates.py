@@ -9,19 +9,19 @@ examples say instead of by stability.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from scipy import ndimage
 
-from napari_medmeta.core import Box, Geometry, SliceRef, Triple, Volume
+from napari_medmeta.core import Box, Geometry, LabelArray, SliceRef, Triple, Volume
 from napari_medmeta.core.measurements import axial_axis, measure
 from napari_medmeta.core.types import FloatArray, MaskArray
 from napari_medmeta.engine.anatomy import Grid
 
-__all__ = ["Candidate", "CandidateConfig", "candidates_in"]
+__all__ = ["Candidate", "CandidateConfig", "Outline", "candidates_in", "outlines_in", "renumbered"]
 
 SIX_NEIGHBOURS = ndimage.generate_binary_structure(3, 1)
 """Two lesions that touch at a corner are two."""
@@ -58,8 +58,22 @@ class CandidateConfig:
     most: int = 30
 
 
-@dataclass(frozen=True, eq=False)
-class Candidate:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Outline:
+    """A place on a scan.
+
+    Parameters
+    ----------
+    box, mask
+        (*box.shape) bool inside ``box``.
+    """
+
+    box: Box
+    mask: MaskArray
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Candidate(Outline):
     """One place that may be a lesion.
 
     Parameters
@@ -78,8 +92,6 @@ class Candidate:
         The same voxel as (i, j, k).
     ref
         The axial slice on which its longest diameter lies.
-    box, mask
-        Its outline: (*box.shape) bool inside ``box``.
     """
 
     score: float
@@ -90,8 +102,6 @@ class Candidate:
     centre_mm: tuple[float, float, float]
     voxel: tuple[int, int, int]
     ref: SliceRef
-    box: Box
-    mask: MaskArray
 
     def overlap(self, labels: MaskArray) -> int:
         """Return how many of its voxels are set in ``labels`` (I, J, K) bool."""
@@ -101,6 +111,26 @@ class Candidate:
     def voxels(self) -> int:
         """Number of voxels."""
         return int(np.count_nonzero(self.mask))
+
+
+def outlines_in(labels: LabelArray) -> tuple[Outline, ...]:
+    """Return one outline for each value but 0 of (I, J, K) ``labels``, by value."""
+    found = ((n, where) for n, where in enumerate(ndimage.find_objects(labels), start=1) if where is not None)
+    boxes = ((n, _box_of(where)) for n, where in found)
+    return tuple(Outline(box=box, mask=labels[box.slices] == n) for n, box in boxes)
+
+
+def renumbered(candidate: Candidate, working: Geometry, original: Geometry) -> Candidate:
+    """Return a candidate on ``working`` with its voxel and its slice numbered as in the file's grid ``original``.
+
+    Its outline stays on the working grid.
+    """
+    axis = axial_axis(original)
+    where = list(candidate.voxel)
+    where[candidate.ref.axis] = candidate.ref.index
+    i, j, k = (int(n) for n in np.round(original.to_index(candidate.centre_mm)))
+    index = int(np.round(original.to_index(working.to_world(where)))[axis])
+    return replace(candidate, voxel=(i, j, k), ref=SliceRef(axis, index))
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,8 +202,7 @@ class _Rater:
         for number, where in enumerate(ndimage.find_objects(pieces), start=1):
             diameter = float((6 * volumes[number] / np.pi) ** (1 / 3))
             if self.config.least_diameters * smallest <= diameter <= self.config.most_diameters * largest:
-                i, j, k = where
-                box = Box((i.start, j.start, k.start), (i.stop, j.stop, k.stop))
+                box = _box_of(where)
                 found.append(self._rated(box, pieces[where] == number, level, diameter))
         return found
 
@@ -250,6 +279,11 @@ def _central_voxel(mask: MaskArray, spacing_mm: tuple[float, float, float]) -> t
     away = ((voxels - voxels.mean(0)) * spacing_mm) ** 2
     i, j, k = voxels[int(away.sum(1).argmin())]
     return int(i), int(j), int(k)
+
+
+def _box_of(where: tuple[slice, slice, slice]) -> Box:
+    i, j, k = where
+    return Box((i.start, j.start, k.start), (i.stop, j.stop, k.stop))
 
 
 def _cropped(geometry: Geometry, box: Box) -> Geometry:

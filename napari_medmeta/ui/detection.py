@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,12 +19,11 @@ from napari_medmeta.core import (
     SliceRef,
     Volume,
 )
-from napari_medmeta.core.measurements import axial_axis
 from napari_medmeta.session import Change, Topic
+from napari_medmeta.tasks.detection_marks import Said, marks_of, write_mark
 from napari_medmeta.ui.controller import Controller
 from napari_medmeta.ui.detection_request import Detecting, Elsewhere, Request, detected_by_the_engine
 from napari_medmeta.ui.job_desk import JobDesk
-from napari_medmeta.ui.working_grid import Grid
 
 if TYPE_CHECKING:
     from napari_medmeta.tasks.detection import Candidate
@@ -71,7 +70,10 @@ class DetectionDesk(JobDesk["tuple[Candidate, ...]"]):
         self._dismissed: tuple[Candidate, ...] = ()
         self._structure: int | None = None
         self._elsewhere: Elsewhere | None = None
+        self._sought = False
         controller.changed.connect(self._on_change)
+        if controller.session.active is not None:
+            self._recall(controller.session.active)
 
     # What is shown
 
@@ -102,8 +104,8 @@ class DetectionDesk(JobDesk["tuple[Candidate, ...]"]):
             )
             return False
         if structure != self._structure:
-            self._candidates, self._accepted, self._dismissed = (), (), ()
-        self._structure, self._elsewhere = structure, elsewhere
+            self._recall(structure)
+        self._elsewhere, self._sought = elsewhere, True
         self._ask()
         return True
 
@@ -127,6 +129,7 @@ class DetectionDesk(JobDesk["tuple[Candidate, ...]"]):
             return False
         if self._share(row.candidate) < ACCEPTED_SHARE:
             return False
+        self._write_down(row.candidate, Said.ACCEPTED)
         self._sort_out()
         return True
 
@@ -137,6 +140,7 @@ class DetectionDesk(JobDesk["tuple[Candidate, ...]"]):
             return False
         self._candidates = tuple(c for c in self._candidates if c is not row.candidate)
         self._dismissed = (*self._dismissed, row.candidate)
+        self._write_down(row.candidate, Said.DISMISSED)
         self._ask()
         return True
 
@@ -147,18 +151,21 @@ class DetectionDesk(JobDesk["tuple[Candidate, ...]"]):
             return False
         self._dismissed = tuple(c for c in self._dismissed if c is not row.candidate)
         self._candidates = tuple(sorted((*self._candidates, row.candidate), key=lambda c: -c.score))
+        self._write_down(row.candidate, Said.BROUGHT_BACK)
         self._ask()
         return True
 
     def export(self, path: Path) -> bool:
         """Write open and accepted candidates as a table (.csv or .json), indices on the file's own grid."""
         # Loaded when wanted: what is behind it takes seconds to load.
+        from napari_medmeta.tasks.detection_candidates import renumbered
         from napari_medmeta.tasks.detection_table import write_candidates
 
         kept = [row.candidate for row in self.rows if row.standing is not Standing.DISMISSED]
         grid = self._controller.scan.grid
         best_first = sorted(kept, key=lambda c: -c.score)
-        return self._written(lambda: write_candidates(path, [_on(grid, c) for c in best_first]))
+        listed = [renumbered(c, grid.working, grid.original) for c in best_first]
+        return self._written(lambda: write_candidates(path, listed))
 
     def close(self) -> None:
         """Let go of the scan."""
@@ -170,9 +177,22 @@ class DetectionDesk(JobDesk["tuple[Candidate, ...]"]):
     def _row(self, number: int) -> Row | None:
         return self.rows[number] if 0 <= number < len(self.rows) else None
 
+    def _recall(self, structure: int) -> None:
+        """Show what was said to candidates of ``structure`` before, also in a session that was opened again."""
+        marks = marks_of(self._controller.session, structure)
+        self._structure, self._candidates = structure, ()
+        self._accepted, self._dismissed = marks.accepted, marks.dismissed
+        self._sort_out()
+
+    def _write_down(self, candidate: Candidate, said: Said) -> None:
+        if self._structure is not None:
+            write_mark(self._controller.session, candidate, structure=self._structure, said=said)
+
     def _ask(self) -> None:
         session, structure = self._controller.session, self._structure
-        if structure is None:
+        if structure is None or not self._sought:
+            # What was said in an earlier window is shown; nothing was looked for in this one.
+            self.changed.emit()
             return
         request = Request(
             self._volume,
@@ -209,6 +229,7 @@ class DetectionDesk(JobDesk["tuple[Candidate, ...]"]):
     def _forget(self) -> None:
         self._drop()
         self._structure, self._candidates, self._accepted, self._dismissed = None, (), (), ()
+        self._sought = False
         self.changed.emit()
 
     def _sort_out(self) -> bool:
@@ -223,8 +244,8 @@ class DetectionDesk(JobDesk["tuple[Candidate, ...]"]):
         return True
 
     def _share(self, candidate: Candidate) -> float:
-        labels = self._controller.session.labels
-        return candidate.overlap(np.asarray(labels == self._structure)) / max(1, candidate.voxels)
+        here = self._controller.session.labels[candidate.box.slices] == self._structure
+        return int(np.count_nonzero(here & candidate.mask)) / max(1, candidate.voxels)
 
     def _adopted(self, candidate: Candidate, structure: int) -> bool:
         """Propose the candidate's voxels, and accept them as one piece."""
@@ -254,16 +275,6 @@ def _proposed(candidate: Candidate, structure: int, controller: Controller) -> P
         confidence=confidence,
         covered=box,
     )
-
-
-def _on(grid: Grid, candidate: Candidate) -> Candidate:
-    """Return the candidate with its voxel and slice numbered as in the file."""
-    axis = axial_axis(grid.original)
-    where = list(candidate.voxel)
-    where[candidate.ref.axis] = candidate.ref.index
-    i, j, k = (int(n) for n in np.round(grid.original.to_index(candidate.centre_mm)))
-    index = int(np.round(grid.original.to_index(grid.working.to_world(where)))[axis])
-    return replace(candidate, voxel=(i, j, k), ref=SliceRef(axis, index))
 
 
 def _within(inner: Box, outer: Box) -> tuple[slice, slice, slice]:

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from napari_medmeta.cli import main
 from napari_medmeta.core import Geometry
-from napari_medmeta.io import read_labels, write_image, write_labels
+from napari_medmeta.engine.features import compute_features
+from napari_medmeta.io import read_labels, read_volume, write_image, write_labels
+from napari_medmeta.session import Session
+from napari_medmeta.tasks.detection import detect as detect_in
+from napari_medmeta.tasks.detection import examples_on
+from napari_medmeta.tasks.detection_marks import Said, write_mark
 
 SHAPE = (24, 40, 40)
 GEOMETRY = Geometry.from_parts(SHAPE, spacing_mm=(2.0, 1.5, 1.5))
@@ -68,10 +75,46 @@ def test_lesions_painted_on_another_scan_find_all_and_are_outlined(folder: Path)
     assert set(np.unique(masks)) == {0, 1, 2, 3}
 
 
+def test_places_dismissed_in_an_earlier_list_do_not_come_back(folder: Path) -> None:
+    painted = ("--examples", str(folder / "painted.nii.gz"))
+    assert detect(folder, *painted, "--masks", str(folder / "masks.nii.gz")) == 0
+    first = table(folder)
+    assert detect(folder, *painted, "--dismissed", str(folder / "masks.nii.gz"), "--dismissed-values", "1") == 0
+    again = table(folder)
+    assert balls_at(first[:2]) == {2, 3}
+    assert balls_at(first[:1]).isdisjoint(balls_at(again))
+    assert balls_at(first[1:2]) <= balls_at(again)
+
+
+def test_a_session_gives_its_examples_and_its_dismissals(folder: Path) -> None:
+    volume = read_volume(folder / "scan.nii.gz")
+    upright = volume.geometry.reoriented()
+    session = Session.create(upright.working, fingerprint="scan", path=folder / "scan.medmeta")
+    session.add_structure("Lesion")
+    painted, _ = read_labels(folder / "painted.nii.gz", like=volume.geometry)
+    (axis,) = (n for n, old in enumerate(upright.permutation) if old == 0)
+    session.import_labels(upright.labels_to_working(painted), axis=axis)
+    shown = replace(volume, array=upright.image_to_working(volume.array), geometry=upright.working)
+    maps = compute_features(shown, device=torch.device("cpu"))
+    examples = examples_on(maps, upright.working, session.support(), structure=1)
+    best = detect_in(maps, shown, examples, known=session.labels == 1)[0]
+    write_mark(session, best, structure=1, said=Said.DISMISSED)
+    session.close()
+    assert detect(folder, "--session", str(folder / "scan.medmeta"), "--masks", str(folder / "masks.nii.gz")) == 0
+    rows = table(folder)
+    truth = balls()
+    gone = int(truth[tuple(np.round(volume.geometry.to_index(best.centre_mm)).astype(int))])
+    assert gone in {2, 3}
+    assert balls_at(rows[:1]) == {2, 3} - {gone}
+    masks, _ = read_labels(folder / "masks.nii.gz", like=volume.geometry)
+    assert balls_at(rows[:1]) == {int(np.median(truth[masks == 1]))}
+
+
 @pytest.mark.parametrize(
     ("more", "words"),
     [
         ((), "No lesion was given"),
+        (("--session", "no.medmeta"), "no session file"),
         (("--from", "before.nii.gz"), "1 other scans and 0 label files"),
         (("--from-library", "Lesion", "--library", "no.medlib"), "library"),
     ],
@@ -79,7 +122,7 @@ def test_lesions_painted_on_another_scan_find_all_and_are_outlined(folder: Path)
 def test_what_cannot_be_done_is_refused_and_nothing_is_written(
     folder: Path, capsys: pytest.CaptureFixture[str], more: tuple[str, ...], words: str
 ) -> None:
-    assert detect(folder, *(str(folder / m) if m.endswith((".gz", ".medlib")) else m for m in more)) == 2
+    assert detect(folder, *(str(folder / m) if m.endswith((".gz", ".medlib", ".medmeta")) else m for m in more)) == 2
     assert words in capsys.readouterr().err
     assert not (folder / "found.csv").exists()
 

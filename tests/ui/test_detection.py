@@ -82,10 +82,12 @@ class LosingRunner(InlineRunner):
             super().ask(question)
 
 
-def desk_of(detector: Detector, runner: InlineRunner | None = None) -> tuple[Controller, DetectionDesk, list[str]]:
+def desk_of(
+    detector: Detector, runner: InlineRunner | None = None, *, path: Path | None = None
+) -> tuple[Controller, DetectionDesk, list[str]]:
     volume = make_volume()
     scan = scan_of(volume)
-    session = Session.create(scan.grid.working, fingerprint=scan.fingerprint)
+    session = Session.create(scan.grid.working, fingerprint=scan.fingerprint, path=path)
     session.auto_propose = False
     controller = Controller(session, scan=scan, volume=volume, runner=runner or InlineRunner())
     controller.add_structure("Lesion")
@@ -288,6 +290,60 @@ def test_a_list_with_another_suffix_is_refused(tmp_path: Path) -> None:
     desk.find()
     assert not desk.export(tmp_path / "list.txt")
     assert "names no table" in said[-1]
+
+
+def reopened(controller: Controller, path: Path) -> tuple[Controller, Detector, DetectionDesk]:
+    """Close the session, as when the scan is closed, and open it again with a desk of its own."""
+    controller.session.close()
+    session = Session.open(path, fingerprint=controller.session.fingerprint)
+    again = Controller(session, scan=controller.scan, volume=make_volume(), runner=InlineRunner())
+    detector = Detector()
+    return again, detector, DetectionDesk(again, make_volume(), detecting=detector)
+
+
+def test_what_was_said_to_candidates_is_there_when_the_scan_is_opened_again(tmp_path: Path) -> None:
+    path = tmp_path / "scan.medmeta"
+    controller, desk, _ = desk_of(Detector(), path=path)
+    paint(controller)
+    desk.find()
+    desk.dismiss(2)
+    desk.accept(0)
+    controller, detector, desk = reopened(controller, path)
+    assert standings(desk) == [Standing.ACCEPTED, Standing.DISMISSED]
+    assert [row.candidate.voxel for row in desk.rows] == [PLACES[0], PLACES[2]]
+    assert detector.asked == []
+    desk.find()
+    assert [d.voxel for d in detector.asked[0].dismissed] == [PLACES[2]]
+    assert standings(desk) == [Standing.OPEN, Standing.ACCEPTED, Standing.DISMISSED]
+
+
+def test_a_dismissal_of_an_earlier_window_is_taken_back_without_a_search(tmp_path: Path) -> None:
+    path = tmp_path / "scan.medmeta"
+    controller, desk, _ = desk_of(Detector(), path=path)
+    paint(controller)
+    desk.find()
+    desk.dismiss(0)
+    controller, detector, desk = reopened(controller, path)
+    assert desk.bring_back(0)
+    assert standings(desk) == [Standing.OPEN]
+    assert detector.asked == []
+    controller, detector, desk = reopened(controller, path)
+    assert desk.rows == ()
+
+
+def test_each_structure_has_candidates_of_its_own() -> None:
+    detector = Detector()
+    controller, desk, _ = desk_of(detector)
+    paint(controller)
+    desk.find()
+    desk.dismiss(0)
+    elsewhere = Elsewhere("Library: Cyst", lambda engine: pytest.fail("not called by this detector"))
+    controller.add_structure("Cyst")
+    desk.find(elsewhere)
+    assert detector.asked[-1].dismissed == ()
+    controller.session.set_active(1)
+    desk.find()
+    assert [d.voxel for d in detector.asked[-1].dismissed] == [PLACES[0]]
 
 
 def test_a_closed_desk_hears_nothing() -> None:
