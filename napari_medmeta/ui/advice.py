@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from napari_medmeta.core import Box, SliceRef
+from napari_medmeta.core.proposal import FROM_LIBRARY
 from napari_medmeta.session import Session, SliceState
 from napari_medmeta.ui.expectations import Expectations
 from napari_medmeta.ui.slice_strip import STATE_WORDS, UNUSED_WORDS
@@ -19,6 +20,9 @@ SHAPE_SOURCE = "shape"
 """The engine's name of the shape that is interpolated between the examples."""
 
 BOX_WORDS = "a box is drawn"
+
+CAME_FROM = {FROM_LIBRARY: "proposed from the library", "prior scan": "carried from the earlier scan"}
+"""What is said of a proposal that no painted slice of this scan asked for, by its one source of evidence."""
 
 MOST = 0.5
 """Share of the trust from which one source counts more than all others together."""
@@ -78,7 +82,7 @@ class Advice:
         """Say in one line what is missing, or what to do next, on the slice ``focus``."""
         proposed = self.is_proposed(focus)
         if not self.can_propose() and proposed:
-            return "This slice is proposed from the library: accept it (A) if it fits, or correct it by painting."
+            return f"This slice is {self._came_from()}: accept it (A) if it fits, or correct it by painting."
         if self._missing():
             return self._session.hint()
         if self._reason is not None and self._reason[0] == focus:
@@ -111,6 +115,11 @@ class Advice:
             return ""
         listed = " and ".join([", ".join(mostly[:-1]), mostly[-1]] if len(mostly) > 1 else mostly)
         return f"Relies more on the plain shape between your slices than on all that is learnt: {listed}."
+
+    def _came_from(self) -> str:
+        proposal = self._session.proposal
+        sources = {source for by in proposal.trust.values() for source in by} if proposal is not None else set()
+        return next((words for source, words in CAME_FROM.items() if source in sources), "proposed")
 
     def _missing(self) -> bool:
         painted = self._session.support().painted_structures()

@@ -27,7 +27,7 @@ from napari_medmeta.ui.detection import DetectionDesk, Row, Standing
 from napari_medmeta.ui.detection_points import CandidatePoints
 from napari_medmeta.ui.detection_request import Detecting, Elsewhere, from_library, from_other_scan
 from napari_medmeta.ui.dialogs import ask_table
-from napari_medmeta.ui.tab_parts import labelled_scans, line, reading_table, table_texts
+from napari_medmeta.ui.tab_parts import labelled_scans, line, named_choice, reading_table, table_texts
 
 if TYPE_CHECKING:
     from napari_medmeta.ui.panel import MedmetaPanel
@@ -132,8 +132,9 @@ class DetectionTab(ApplicationTab):
         self._what = QLabel()
         self._what.setWordWrap(True)
         self._source = _SourceBox(self.list_sources)
-        self._source.setToolTip("Which lesions to learn from; those painted on this scan always count as well")
-        self._source.setAccessibleName("Learn from")
+        source = named_choice(
+            "Learn from", "Which lesions to learn from; those painted on this scan always count as well", self._source
+        )
         self._find = button("Find candidates", "Look for what resembles these lesions on the whole scan", self.look)
         self._stop = button("Stop", "Stop looking; the list stays as it was", lambda: self._say(DetectionDesk.stop))
         self._bar = QProgressBar()
@@ -148,7 +149,7 @@ class DetectionTab(ApplicationTab):
         self._export = button("Save list …", "Save the list as CSV or JSON", self._ask_and_export)
         note = QLabel("Candidates are a hint, to be looked at by a person. Lesions may be missed.")
         note.setWordWrap(True)
-        for part in (self._what, self._source, line(self._find, self._stop), self._bar, self._table):
+        for part in (self._what, source, line(self._find, self._stop), self._bar, self._table):
             self.column.addWidget(part)
         self.column.addWidget(line(self._accept, self._dismiss, self._back))
         self.column.addWidget(line(self._export))

@@ -23,7 +23,7 @@ from napari_medmeta.ui.case import Case
 from napari_medmeta.ui.dialogs import ask_table
 from napari_medmeta.ui.followup import Carrying, FollowUpDesk, Prior, prior_in_files, prior_in_memory
 from napari_medmeta.ui.label_names import names_of_layer
-from napari_medmeta.ui.tab_parts import labelled_scans, line, reading_table, table_texts
+from napari_medmeta.ui.tab_parts import labelled_scans, line, named_choice, reading_table, table_texts
 
 if TYPE_CHECKING:
     from napari_medmeta.tasks.registration_change import VolumeChange
@@ -135,12 +135,13 @@ class FollowUpTab(ApplicationTab):
 
     def _build(self) -> None:
         self._prior = QComboBox()
-        self._prior.setToolTip("The earlier scan and its segmentation")
-        self._prior.setAccessibleName("Prior scan")
-        choose = button("Choose files …", "Take an earlier scan and its labels from disk", self._ask_files)
+        prior = named_choice("Earlier scan", "The earlier scan and its segmentation", self._prior)
+        choose = button(
+            "Choose files …", "Take an earlier scan (of DICOM any one file) and its labels from disk", self._ask_files
+        )
         again = button("List again", "Look again for labels on other scans in this window", self.list_priors)
         self._kind = QComboBox()
-        self._kind.setAccessibleName("How much may have changed")
+        kind = named_choice("What may differ", "How much may have changed between the two scans", self._kind)
         for number, (text, _, tip) in enumerate(KINDS):
             self._kind.addItem(text)
             self._kind.setItemData(number, tip, Qt.ItemDataRole.ToolTipRole)
@@ -153,7 +154,7 @@ class FollowUpTab(ApplicationTab):
         self._export = button("Save table …", "Save the changes of volume as CSV or JSON", self._ask_and_export)
         note = QLabel("A proposal like any other: look at each slice, accept it (A) or correct it by painting.")
         note.setWordWrap(True)
-        parts = (self._prior, line(choose, again), self._kind, line(self._carry, self._stop), self._bar)
+        parts = (prior, line(choose, again), kind, line(self._carry, self._stop), self._bar)
         for part in (*parts, self._notes, self._table, line(self._export), note):
             self.column.addWidget(part)
 

@@ -6,13 +6,25 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 from napari.layers import Image, Labels
-from qtpy.QtWidgets import QAbstractItemView, QHBoxLayout, QHeaderView, QTableWidget, QWidget
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QComboBox,
+    QHBoxLayout,
+    QHeaderView,
+    QLabel,
+    QSizePolicy,
+    QTableWidget,
+    QWidget,
+)
 
 from napari_medmeta.core import LabelArray, Volume
 from napari_medmeta.ui.case import Case
 from napari_medmeta.ui.scan import geometry_of, scan_of_layer
 
-__all__ = ["labelled_scans", "line", "reading_table", "table_texts"]
+__all__ = ["labelled_scans", "line", "named_choice", "reading_table", "table_texts"]
+
+LETTERS = 10
+"""Of a choice that are in sight at least: a long name must not make the whole dock wider."""
 
 
 def line(*widgets: QWidget) -> QWidget:
@@ -23,6 +35,19 @@ def line(*widgets: QWidget) -> QWidget:
     for widget in widgets:
         layout.addWidget(widget)
     return whole
+
+
+def named_choice(name: str, tip: str, combo: QComboBox) -> QWidget:
+    """Return a list to choose from with its name in front of it."""
+    label = QLabel(name)
+    label.setBuddy(combo)
+    for widget in (label, combo):
+        widget.setToolTip(tip)
+    combo.setAccessibleName(name)
+    combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+    combo.setMinimumContentsLength(LETTERS)
+    combo.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+    return line(label, combo)
 
 
 def reading_table(columns: Sequence[str], tips: Sequence[str], *, name: str) -> QTableWidget:

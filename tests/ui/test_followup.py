@@ -115,6 +115,13 @@ def test_a_carried_slice_is_accepted_like_any_other() -> None:
     np.testing.assert_array_equal(controller.labels[3], np.where(prior_labels()[2] > 0, number, 0))
 
 
+def test_the_panel_says_that_a_slice_was_carried_from_the_earlier_scan() -> None:
+    controller, desk, _ = desk_of()
+    desk.carry(prior())
+    controller.look_at(SliceRef(0, 3))
+    assert controller.hint().startswith("This slice is carried from the earlier scan: accept it (A)")
+
+
 def test_the_change_of_volume_follows_corrections() -> None:
     controller, desk, _ = desk_of()
     desk.carry(prior())
