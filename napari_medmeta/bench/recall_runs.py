@@ -18,13 +18,13 @@ from napari_medmeta.bench.painting import seeded
 from napari_medmeta.bench.protocol import anatomy_of
 from napari_medmeta.bench.recall_copy import copied_labels, nearest
 from napari_medmeta.bench.scores import dice
-from napari_medmeta.core import LabelArray, MissingExamplesError, StorageError
+from napari_medmeta.core import LabelArray, MaskArray, MissingExamplesError, StorageError
 from napari_medmeta.core.library import LibraryEntry
 from napari_medmeta.engine.features import FeatureMaps, compute_features
 from napari_medmeta.engine.keeping import learn
 from napari_medmeta.engine.recall import recall
 
-__all__ = ["Found", "Group", "Task", "groups_of", "measure", "patient_of", "tasks_of"]
+__all__ = ["Found", "Group", "Task", "extent", "groups_of", "measure", "patient_of", "tasks_of"]
 
 KEPT_SCANS = 4
 """Scans, and their features, held in memory; the rest are read again."""
@@ -40,6 +40,8 @@ class Found:
         How many other patients were known.
     recalled, copied
         Dice over the whole scan, from the library and by registration.
+    recalled_within, copied_within
+        The same on the slices from the structure's first to its last, as if somebody had told where it is.
     expected
         What recalling expected of itself, None where it proposed nothing.
     """
@@ -50,6 +52,8 @@ class Found:
     library: int
     recalled: float
     copied: float
+    recalled_within: float
+    copied_within: float
     expected: float | None
     development: bool
 
@@ -138,6 +142,14 @@ def _held(store: Path) -> tuple[Found, ...]:
         ) from error
 
 
+def extent(mask: MaskArray, *, axis: int) -> tuple[slice, ...]:
+    """Return the part of a scan from the first to the last slice along ``axis`` that hold any of ``mask``."""
+    held = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
+    whole = [slice(None)] * 3
+    whole[axis] = slice(int(held[0]), int(held[-1]) + 1) if held.size else slice(0, 0)
+    return tuple(whole)
+
+
 class _Bench:
     """Scans, features and entries, each made once while it is remembered."""
 
@@ -159,9 +171,18 @@ class _Bench:
             copied = nearest(copies[:count]).labels
             for s in anatomy.structures:
                 truth = anatomy.truth == s
-                own, theirs = dice(labels == s, truth) or 0.0, dice(copied == s, truth) or 0.0
+                own = extent(truth, axis=target.volume.geometry.through_plane_axis)
                 yield Found(
-                    task.group, task.target.id, s, count, own, theirs, expected.get(s), task.target.is_development
+                    task.group,
+                    task.target.id,
+                    s,
+                    count,
+                    recalled=dice(labels == s, truth) or 0.0,
+                    copied=dice(copied == s, truth) or 0.0,
+                    recalled_within=dice(labels[own] == s, truth[own]) or 0.0,
+                    copied_within=dice(copied[own] == s, truth[own]) or 0.0,
+                    expected=expected.get(s),
+                    development=task.target.is_development,
                 )
 
     def _recalled(

@@ -13,7 +13,7 @@ from napari_medmeta.bench import recall
 from napari_medmeta.bench.cases import Case, LoadedCase, find_cases
 from napari_medmeta.bench.document import Table
 from napari_medmeta.bench.recall_copy import Copied, copied_labels, nearest
-from napari_medmeta.bench.recall_runs import Found, groups_of, patient_of, tasks_of
+from napari_medmeta.bench.recall_runs import Found, extent, groups_of, patient_of, tasks_of
 from napari_medmeta.core import Geometry, Volume
 from napari_medmeta.core.phantoms import torso_ct
 from napari_medmeta.io import write_image, write_labels
@@ -81,14 +81,22 @@ def test_the_most_alike_patient_is_copied() -> None:
     assert nearest([Copied(labels, -0.2), best, Copied(labels, -0.5)]) is best
 
 
+def test_a_structure_s_own_slices_reach_from_its_first_to_its_last() -> None:
+    mask = np.zeros((3, 6, 3), dtype=bool)
+    mask[1, 1, 1] = mask[0, 4, 2] = True
+    assert extent(mask, axis=1) == (slice(None), slice(1, 5), slice(None))
+    assert mask[extent(np.zeros_like(mask), axis=0)].size == 0
+
+
 def found(name: str, recalled: float, *, structure: int = 1, development: bool = False) -> Found:
-    return Found("heart", name, structure, 1, recalled, 0.5, 0.7, development)
+    return Found("heart", name, structure, 1, recalled, 0.5, recalled + 0.05, 0.6, 0.7, development)
 
 
 def test_structures_are_averaged_within_a_patient_first() -> None:
     found_ = [found("a", 0.9), found("a", 0.5, structure=2), found("b", 0.3)]
     (table, _) = (b for b in recall._blocks(found_) if isinstance(b, Table))
-    ((_, known, patients, nothing, copied, library, _, won),) = table.rows
+    ((_, known, patients, nothing, copied, library, _, won, *own_slices),) = table.rows
+    assert own_slices == ["0.60", "0.55"]
     assert (known, patients, nothing, copied, won) == ("1", "2", "0.00", "0.50", "50%")
     assert library.startswith("0.50 (")
 
@@ -118,13 +126,14 @@ def test_the_command_measures_writes_and_goes_on_where_it_stopped(patients: Path
     out, page = tmp_path / "out", tmp_path / "page.md"
     words = ["evaluate", "recall", "--data", str(patients), "--out", str(out), "--report", str(page)]
     assert cli.main(words) == 0
-    rows = [json.loads(line) for line in (out / "recall-runs-0.jsonl").read_text(encoding="utf-8").splitlines()]
+    rows = [json.loads(line) for line in (out / "recall-runs-2-0.jsonl").read_text(encoding="utf-8").splitlines()]
     assert {r["case"] for r in rows} == {"torso_0", "torso_1"}
     assert all(r["library"] == 1 and r["recalled"] > 0.6 for r in rows)
+    assert all(r["recalled_within"] >= r["recalled"] for r in rows)
     assert "torso, CT, abdomen" in page.read_text(encoding="utf-8")
-    before = (out / "recall-runs-0.jsonl").read_bytes()
+    before = (out / "recall-runs-2-0.jsonl").read_bytes()
     assert cli.main(words) == 0
-    assert (out / "recall-runs-0.jsonl").read_bytes() == before
+    assert (out / "recall-runs-2-0.jsonl").read_bytes() == before
 
 
 def test_cases_without_a_second_patient_are_refused(
