@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Source", "library_file", "require_source", "source_of"]
 
-ONLY_EXAMPLES = {"--slices": "slices", "--axis": "axis", "--unlabelled": "unlabelled", "--learner": "learner"}
+ONLY_EXAMPLES = {"--slices": "slices", "--axis": "axis", "--unlabelled": "unlabelled"}
+ACROSS_SCANS = ("fused", "memory_augmented")
+"""Learners that may go with the library: all together, and the one that has a memory."""
 ONLY_LIBRARY = {"--library": "library", "--structures": "structures"}
 
 
@@ -58,6 +60,12 @@ def require_source(args: argparse.Namespace) -> None:
     given = [option for option, name in wrong.items() if getattr(args, name) not in _UNSET]
     if given:
         raise InputError(f"{given[0]} belongs to {owner}", next_step=f"Leave it out, or segment with {owner}")
+    if args.from_library and args.learner not in (None, *ACROSS_SCANS):
+        raise InputError(
+            f"The learner {args.learner!r} knows of one scan only",
+            expected=" or ".join(ACROSS_SCANS),
+            next_step="Leave --learner out, or segment with --examples",
+        )
 
 
 _UNSET: tuple[object, ...] = (None, (), "auto", UNLABELLED)

@@ -36,6 +36,8 @@ class KeptSamples:
         (n,) bool: whether the voxel belongs to the structure.
     ml
         (n,) float32: for how much of the scan's body the sample stands.
+    embedding
+        (n, E) float32: the learnt embedding; None where it was not kept.
 
     Raises
     ------
@@ -48,6 +50,7 @@ class KeptSamples:
     offsets_mm: FloatArray
     inside: MaskArray
     ml: FloatArray
+    embedding: FloatArray | None = None
 
     def __post_init__(self) -> None:
         n = len(self.inside)
@@ -55,7 +58,10 @@ class KeptSamples:
         fits = self.features.ndim == 2 and len(self.features) == n and shapes == ((n, 3), (n, 3), (n,), (n,))
         if not fits or not 0 < n <= MAX_SAMPLES:
             raise InputError("The samples of a library entry do not fit each other", expected="one row for each sample")
-        numbers: tuple[npt.NDArray[np.float32], ...] = (self.features, self.places, self.offsets_mm, self.ml)
+        learnt = () if self.embedding is None else (self.embedding,)
+        if any(e.ndim != 2 or len(e) != n for e in learnt):
+            raise InputError("The samples of a library entry do not fit each other", expected="one row for each sample")
+        numbers: tuple[npt.NDArray[np.float32], ...] = (self.features, self.places, self.offsets_mm, self.ml, *learnt)
         if not all(np.isfinite(a).all() for a in numbers) or (self.ml <= 0).any():
             raise InputError("The samples of a library entry hold numbers that cannot be", expected="finite numbers")
         if self.inside.all() or not self.inside.any():
@@ -84,6 +90,8 @@ class LibraryEntry:
         Share of its volume in its largest connected body.
     samples
         What was drawn from the scan.
+    encoder
+        The engine's name for what made the samples' embedding; empty where none was kept.
     """
 
     id: str
@@ -97,6 +105,7 @@ class LibraryEntry:
     extent_mm: tuple[float, float, float]
     largest_share: float
     samples: KeptSamples
+    encoder: str = ""
 
     def __post_init__(self) -> None:
         if not self.structure.strip() or len(self.structure) > MAX_NAME:

@@ -15,6 +15,7 @@ from napari_medmeta.core import Box, LabelArray, MissingExamplesError, Volume
 from napari_medmeta.core.library import KeptSamples, LibraryEntry
 from napari_medmeta.engine.anatomy import Anatomy, Grid, coarse_grid, maps_of, survey
 from napari_medmeta.engine.features import FeatureMaps, feature_count
+from napari_medmeta.engine.library_memory import embedded_at, encoder_name
 from napari_medmeta.engine.segmenter import Segmenter
 
 __all__ = ["FEATURES", "KeepConfig", "detail_mm", "learn"]
@@ -107,6 +108,7 @@ def learn(
         extent_mm=_extent(mask, anatomy),
         largest_share=_largest_share(mask),
         samples=samples,
+        encoder=encoder_name() if samples.embedding is not None else "",
     )
 
 
@@ -148,6 +150,7 @@ def _samples(
         offsets_mm=(positions - centre).astype(np.float32),
         inside=inside.reshape(-1)[index],
         ml=ml,
+        embedding=embedded_at(anatomy.maps, grid, index),
     )
 
 

@@ -4,6 +4,9 @@ Twice extremely randomised trees (Geurts et al., Machine Learning 2006): first o
 in the body, which finds the structure; then over features and the distance to the centre so found, which
 draws it. The random walker smooths the answer along the scan's edges, and what the entries know of size
 and of being in one piece bounds it. Leaving one entry out in turn tells how much to expect.
+
+An engine whose one learner is the memory-augmented network draws the structure by reading its memory instead, which
+is written from the same entries (library_memory.py); where to look is still told by the first trees.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from torch import Tensor
 from napari_medmeta.core import (
     Box,
     CancelToken,
+    InputError,
     MaskArray,
     MissingExamplesError,
     Progress,
@@ -36,7 +40,9 @@ from napari_medmeta.core.proposal import FROM_LIBRARY
 from napari_medmeta.engine.anatomy import Anatomy, Grid, coarse_grid, maps_of, pooling, survey
 from napari_medmeta.engine.features import FeatureMaps
 from napari_medmeta.engine.keeping import FEATURES, detail_mm
+from napari_medmeta.engine.learners.memory_augmented import MemoryAugmentedLearner
 from napari_medmeta.engine.learners.walk import WalkConfig, refine
+from napari_medmeta.engine.library_memory import embedded_at, written
 from napari_medmeta.engine.segmenter import Segmenter
 from napari_medmeta.engine.task import UNKNOWN, Task
 
@@ -123,7 +129,8 @@ def recall(
     Parameters
     ----------
     engine
-        An engine that was given ``volume``, or the features of it.
+        An engine that was given ``volume``, or the features of it; one of the memory-augmented network alone reads
+        from its memory.
     entries
         For each structure's value its entries in the library; those of other modalities are left out.
     generation
@@ -134,7 +141,7 @@ def recall(
     Raises
     ------
     MissingExamplesError
-        When no entry can be compared with this scan.
+        When no entry can be compared with this scan, or none holds what the memory could read.
     Cancelled
         When ``cancel`` is set between two steps of a structure.
     """
@@ -147,14 +154,21 @@ def recall(
         )
     started = time.perf_counter()
     maps = maps_of(engine)
-    anatomy = survey(maps, volume.geometry)
+    anatomy, memory = survey(maps, volume.geometry), _memory_of(engine)
     found: dict[int, _Found] = {}
     for n, (structure, kept) in enumerate(usable.items()):
         steps = _Steps(progress, cancel, n / len(usable), 1 / len(usable), f"recalling {kept[-1].structure}")
-        found[structure] = _find(anatomy, kept[-config.most_entries :], config, steps)
+        found[structure] = _find(anatomy, kept[-config.most_entries :], config, steps, memory)
     progress(1.0, "done")
     seconds = {"recall": time.perf_counter() - started}
     return _proposal(found, maps.shape, generation=generation, axis=axis, seconds=seconds)
+
+
+def _memory_of(engine: Segmenter | FeatureMaps) -> MemoryAugmentedLearner | None:
+    """Return the memory-augmented network where it is the engine's only learner."""
+    learners = engine._config.learners if isinstance(engine, Segmenter) else ()
+    alone = learners[0] if len(learners) == 1 else None
+    return alone if isinstance(alone, MemoryAugmentedLearner) else None
 
 
 def usefulness(entry: LibraryEntry, others: Sequence[LibraryEntry], *, config: RecallConfig | None = None) -> Expected:
@@ -249,24 +263,43 @@ class _Found:
     expected: float
 
 
-def _find(anatomy: Anatomy, entries: Sequence[LibraryEntry], config: RecallConfig, steps: _Steps) -> _Found:
+def _find(
+    anatomy: Anatomy,
+    entries: Sequence[LibraryEntry],
+    config: RecallConfig,
+    steps: _Steps,
+    learner: MemoryAugmentedLearner | None,
+) -> _Found:
     steps.next()
+    # Refused before anything is computed.
+    memory = written(learner, entries) if learner is not None else None
     pair = _Pair.grown(entries, config)
     steps.next()
     centre = _locate(anatomy, pair, config)
     steps.next()
     grid = _around(anatomy, centre, entries, config)
     index = np.flatnonzero(np.ones(grid.shape, dtype=bool))
-    features, positions = anatomy.features(grid, index), anatomy.positions_mm(grid, index)
-    probability = pair.fine(features, positions - centre)
+    positions = anatomy.positions_mm(grid, index)
+    fine = pair.fine if memory is None else memory.probability
+    seen = anatomy.features(grid, index) if memory is None else _embedded(anatomy, grid, index)
+    probability = fine(seen, positions - centre)
     steps.next()
     # Once more from the better centre that the drawing gives.
     centre = _centre(positions, probability, np.ones(len(index), dtype=np.float32))
-    probability = pair.fine(features, positions - centre).reshape(grid.shape)
+    probability = fine(seen, positions - centre).reshape(grid.shape)
     steps.next()
     smooth = grid.upsample(_walked(anatomy, grid, probability, config)[None])[0].cpu().numpy()
     mask = _bounded(smooth, entries, anatomy, config)
-    return _Found(grid.box, smooth, mask, _expected(smooth, mask, entries, config, steps))
+    # How well trees of some entries foretell the others says nothing of the memory.
+    checked = entries if memory is None else ()
+    return _Found(grid.box, smooth, mask, _expected(smooth, mask, checked, config, steps))
+
+
+def _embedded(anatomy: Anatomy, grid: Grid, index: npt.NDArray[np.int64]) -> Array:
+    found = embedded_at(anatomy.maps, grid, index)
+    if found is None:
+        raise InputError("The engine has no learnt embedding of this scan", next_step="Call set_volume again")
+    return found
 
 
 def _locate(anatomy: Anatomy, pair: _Pair, config: RecallConfig) -> Array:

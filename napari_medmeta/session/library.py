@@ -95,6 +95,8 @@ def _about(entry: LibraryEntry) -> str:
         "count": len(entry.samples.inside),
         "channels": entry.samples.features.shape[1],
     }
+    if entry.samples.embedding is not None:
+        about |= {"encoder": entry.encoder, "embedding": entry.samples.embedding.shape[1]}
     return json.dumps(about, separators=(",", ":"))
 
 
@@ -102,7 +104,8 @@ def _packed(samples: KeptSamples) -> bytes:
     arrays = (samples.features, samples.places, samples.offsets_mm, samples.ml)
     # Half precision is finer than any feature is known, and halves the file.
     blob = b"".join(a.astype("<f2" if n == 0 else "<f4").tobytes() for n, a in enumerate(arrays))
-    return blob + samples.inside.astype(np.uint8).tobytes()
+    learnt = b"" if samples.embedding is None else samples.embedding.astype("<f2").tobytes()
+    return blob + samples.inside.astype(np.uint8).tobytes() + learnt
 
 
 def _entry(row: Sequence[Any], path: Path) -> LibraryEntry:
@@ -112,7 +115,8 @@ def _entry(row: Sequence[Any], path: Path) -> LibraryEntry:
         raise KIND.damaged(path)
     try:
         about = json.loads(text)
-        samples = _samples(blob, count=int(about["count"]), channels=int(about["channels"]))
+        sizes = {name: int(about[name]) for name in ("count", "channels")}
+        samples = _samples(blob, **sizes, learnt=int(about.get("embedding", 0)))
         return LibraryEntry(
             id=entry,
             structure=structure,
@@ -125,25 +129,30 @@ def _entry(row: Sequence[Any], path: Path) -> LibraryEntry:
             extent_mm=_three(about["extent_mm"]),
             largest_share=float(about["largest_share"]),
             samples=samples,
+            encoder=str(about.get("encoder", "")),
         )
     except (ValueError, TypeError, KeyError, RecursionError, InputError) as error:
         raise KIND.damaged(path) from error
 
 
-def _samples(blob: bytes, *, count: int, channels: int) -> KeptSamples:
-    if not 0 < count <= MAX_SAMPLES or not 0 < channels <= MAX_CHANNELS:
+def _samples(blob: bytes, *, count: int, channels: int, learnt: int) -> KeptSamples:
+    if not 0 < count <= MAX_SAMPLES or not 0 < channels <= MAX_CHANNELS or not 0 <= learnt <= MAX_CHANNELS:
         raise ValueError("no entry of ours")
-    widths = (2 * channels, 4 * 3, 4 * 3, 4, 1)
+    widths = (2 * channels, 4 * 3, 4 * 3, 4, 1, 2 * learnt)
     if len(blob) != count * sum(widths):
         raise ValueError("the samples are cut off")
     parts, start = [], 0
     for width in widths:
         parts.append(blob[start : start + count * width])
         start += count * width
-    features = np.frombuffer(parts[0], dtype="<f2").astype(np.float32).reshape(count, channels)
+    features, embedding = (
+        np.frombuffer(parts[n], dtype="<f2").astype(np.float32).reshape(count, width)
+        for n, width in ((0, channels), (5, learnt))
+    )
     places, offsets, ml = (_floats(part) for part in parts[1:4])
     inside = np.frombuffer(parts[4], dtype=np.uint8).astype(bool)
-    return KeptSamples(features, places.reshape(count, 3), offsets.reshape(count, 3), inside, ml)
+    places, offsets = places.reshape(count, 3), offsets.reshape(count, 3)
+    return KeptSamples(features, places, offsets, inside, ml, embedding if learnt else None)
 
 
 def _floats(part: bytes) -> npt.NDArray[np.float32]:

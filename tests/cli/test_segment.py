@@ -461,7 +461,7 @@ def test_an_unknown_learner_is_refused_with_those_there_are(engine, files, capsy
     assert not files[2].exists()
 
 
-def test_a_learner_has_no_say_in_what_comes_from_the_library(engine, files, tmp_path, capsys):
+def test_a_learner_without_a_memory_has_no_say_in_what_comes_from_the_library(engine, files, tmp_path, capsys):
     given = ["segment", str(files[0]), "--from-library", "--learner", "siamese", "--output", str(files[2])]
     assert cli.main(given) != 0
-    assert "--learner belongs to --examples" in capsys.readouterr().err
+    assert "knows of one scan only" in capsys.readouterr().err

@@ -15,8 +15,11 @@ import torch
 from napari_medmeta import cli
 from napari_medmeta.core import Modality
 from napari_medmeta.core.phantoms import Phantom, torso_ct
+from napari_medmeta.engine.anatomy import maps_of
+from napari_medmeta.engine.choices import engine_config
 from napari_medmeta.engine.features import compute_features
 from napari_medmeta.engine.keeping import learn
+from napari_medmeta.engine.segmenter import Segmenter
 from napari_medmeta.io import read_named_labels, write_image
 from napari_medmeta.session.library import Library
 
@@ -142,3 +145,27 @@ def test_a_library_without_asking_for_it_is_refused(
     words = ["segment", str(scan), "--examples", str(scan), "--library", str(earlier)]
     assert cli.main([*words, "--output", str(tmp_path / "out.nii.gz")]) == 2
     assert "--library belongs to --from-library" in capsys.readouterr().err
+
+
+def test_the_memory_reads_only_what_was_kept_for_it(
+    scan: Path, earlier: Path, patient: Phantom, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    memory = ("--learner", "memory_augmented", "--structures", "Liver")
+    assert run(scan, earlier, tmp_path / "out.nrrd", *memory) == 2
+    assert "memory could read" in capsys.readouterr().err
+    before = torso_ct(shape=(24, 56, 56), seed=0)
+    segmenter = Segmenter(device="cpu", config=engine_config("memory_augmented"))
+    segmenter.set_volume(before.volume)
+    kept = Library(tmp_path / "kept.medlib")
+    kept.add([learn(maps_of(segmenter), before.volume, before.labels, structure=LIVER, name="Liver")])
+    assert run(scan, kept.path, tmp_path / "out.nrrd", *memory) == 0
+    found = read_named_labels(tmp_path / "out.nrrd").labels
+    assert dice(found == 1, patient.labels == LIVER) > 0.6
+
+
+def test_a_learner_without_a_memory_is_refused_with_the_library(
+    scan: Path, earlier: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(scan, earlier, tmp_path / "out.nrrd", "--learner", "siamese") == 2
+    assert "knows of one scan only" in capsys.readouterr().err
+    assert not (tmp_path / "out.nrrd").exists()
