@@ -11,7 +11,6 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from napari_medmeta.bench.cases import Case, LoadedCase, load_case
 from napari_medmeta.bench.painting import seeded
@@ -20,9 +19,12 @@ from napari_medmeta.bench.recall_copy import copied_labels, nearest
 from napari_medmeta.bench.scores import dice
 from napari_medmeta.core import LabelArray, MaskArray, MissingExamplesError, StorageError
 from napari_medmeta.core.library import LibraryEntry
-from napari_medmeta.engine.features import FeatureMaps, compute_features
+from napari_medmeta.engine.anatomy import maps_of
+from napari_medmeta.engine.choices import engine_config
+from napari_medmeta.engine.features import FeatureMaps
 from napari_medmeta.engine.keeping import learn
 from napari_medmeta.engine.recall import recall
+from napari_medmeta.engine.segmenter import Segmenter
 
 __all__ = ["Found", "Group", "Task", "extent", "groups_of", "measure", "patient_of", "tasks_of"]
 
@@ -40,6 +42,8 @@ class Found:
         How many other patients were known.
     recalled, copied
         Dice over the whole scan, from the library and by registration.
+    remembered
+        The same, drawn by the memory-augmented network from what the entries wrote into its memory.
     recalled_within, copied_within
         The same on the slices from the structure's first to its last, as if somebody had told where it is.
     expected
@@ -52,6 +56,7 @@ class Found:
     library: int
     recalled: float
     copied: float
+    remembered: float
     recalled_within: float
     copied_within: float
     expected: float | None
@@ -156,7 +161,7 @@ class _Bench:
     def __init__(self, seed: int) -> None:
         self._seed = seed
         self._load = lru_cache(KEPT_SCANS)(load_case)
-        self._maps = lru_cache(1)(self._computed)
+        self._engine = lru_cache(1)(self._prepared)
         self._entries = lru_cache(None)(self._learnt)
 
     def found(self, task: Task) -> Iterator[Found]:
@@ -167,7 +172,10 @@ class _Bench:
         copies = [copied_labels(self._load(case), target, seed=self._seed) for case in task.known]
         for count in range(1, len(task.known) + 1):
             entries = {s: [k[s] for k in kept[:count] if s in k] for s in anatomy.structures}
-            labels, expected = self._recalled(task.target, target, {s: e for s, e in entries.items() if e})
+            some = {s: e for s, e in entries.items() if e}
+            engine = self._engine(task.target)
+            labels, expected = _recalled(maps_of(engine), target, some)
+            remembered, _ = _recalled(engine, target, some)
             copied = nearest(copies[:count]).labels
             for s in anatomy.structures:
                 truth = anatomy.truth == s
@@ -179,27 +187,22 @@ class _Bench:
                     count,
                     recalled=dice(labels == s, truth) or 0.0,
                     copied=dice(copied == s, truth) or 0.0,
+                    remembered=dice(remembered == s, truth) or 0.0,
                     recalled_within=dice(labels[own] == s, truth[own]) or 0.0,
                     copied_within=dice(copied[own] == s, truth[own]) or 0.0,
                     expected=expected.get(s),
                     development=task.target.is_development,
                 )
 
-    def _recalled(
-        self, case: Case, target: LoadedCase, entries: Mapping[int, Sequence[LibraryEntry]]
-    ) -> tuple[LabelArray, Mapping[int, float]]:
-        shape = target.volume.geometry.shape
-        if not entries:
-            return np.zeros(shape, dtype=np.uint8), {}
-        proposal = recall(self._maps(case), target.volume, entries)
-        return proposal.volume(shape), proposal.expected_dice
-
-    def _computed(self, case: Case) -> FeatureMaps:
-        return compute_features(self._load(case).volume, device=torch.device("cpu"))
+    def _prepared(self, case: Case) -> Segmenter:
+        """Return the engine of the memory, whose features the trees use as well, with the scan of ``case``."""
+        engine = Segmenter(device="cpu", config=engine_config("memory_augmented"), seed=self._seed)
+        engine.set_volume(self._load(case).volume)
+        return engine
 
     def _learnt(self, case: Case) -> dict[int, LibraryEntry]:
         loaded = self._load(case)
-        maps, kept = self._maps(case), {}
+        maps, kept = maps_of(self._engine(case)), {}
         for s in (int(v) for v in np.unique(loaded.truth) if v):
             try:
                 kept[s] = learn(maps, loaded.volume, loaded.truth, structure=s, name=f"structure {s}", seed=self._seed)
@@ -207,3 +210,13 @@ class _Bench:
                 # Too small to be kept: nothing of it is known from this patient.
                 continue
         return kept
+
+
+def _recalled(
+    engine: Segmenter | FeatureMaps, target: LoadedCase, entries: Mapping[int, Sequence[LibraryEntry]]
+) -> tuple[LabelArray, Mapping[int, float]]:
+    shape = target.volume.geometry.shape
+    if not entries:
+        return np.zeros(shape, dtype=np.uint8), {}
+    proposal = recall(engine, target.volume, entries)
+    return proposal.volume(shape), proposal.expected_dice

@@ -89,13 +89,14 @@ def test_a_structure_s_own_slices_reach_from_its_first_to_its_last() -> None:
 
 
 def found(name: str, recalled: float, *, structure: int = 1, development: bool = False) -> Found:
-    return Found("heart", name, structure, 1, recalled, 0.5, recalled + 0.05, 0.6, 0.7, development)
+    return Found("heart", name, structure, 1, recalled, 0.5, 0.4, recalled + 0.05, 0.6, 0.7, development)
 
 
 def test_structures_are_averaged_within_a_patient_first() -> None:
     found_ = [found("a", 0.9), found("a", 0.5, structure=2), found("b", 0.3)]
     (table, _) = (b for b in recall._blocks(found_) if isinstance(b, Table))
-    ((_, known, patients, nothing, copied, library, _, won, *own_slices),) = table.rows
+    ((_, known, patients, nothing, copied, memory, library, _, won, *own_slices),) = table.rows
+    assert memory == "0.40"
     assert own_slices == ["0.60", "0.55"]
     assert (known, patients, nothing, copied, won) == ("1", "2", "0.00", "0.50", "50%")
     assert library.startswith("0.50 (")
@@ -104,7 +105,7 @@ def test_structures_are_averaged_within_a_patient_first() -> None:
 def test_development_cases_stand_apart() -> None:
     blocks = recall._blocks([found("a", 0.9), found("b", 0.1, development=True)])
     tables = [b for b in blocks if isinstance(b, Table) and b.header[0] == "collection"]
-    assert [t.rows[0][5][:4] for t in tables] == ["0.90", "0.10"]
+    assert [t.rows[0][6][:4] for t in tables] == ["0.90", "0.10"]
 
 
 @pytest.fixture
@@ -126,14 +127,15 @@ def test_the_command_measures_writes_and_goes_on_where_it_stopped(patients: Path
     out, page = tmp_path / "out", tmp_path / "page.md"
     words = ["evaluate", "recall", "--data", str(patients), "--out", str(out), "--report", str(page)]
     assert cli.main(words) == 0
-    rows = [json.loads(line) for line in (out / "recall-runs-2-0.jsonl").read_text(encoding="utf-8").splitlines()]
+    rows = [json.loads(line) for line in (out / "recall-runs-3-0.jsonl").read_text(encoding="utf-8").splitlines()]
     assert {r["case"] for r in rows} == {"torso_0", "torso_1"}
     assert all(r["library"] == 1 and r["recalled"] > 0.6 for r in rows)
     assert all(r["recalled_within"] >= r["recalled"] for r in rows)
+    assert all(0 < r["remembered"] != r["recalled"] for r in rows)
     assert "torso, CT, abdomen" in page.read_text(encoding="utf-8")
-    before = (out / "recall-runs-2-0.jsonl").read_bytes()
+    before = (out / "recall-runs-3-0.jsonl").read_bytes()
     assert cli.main(words) == 0
-    assert (out / "recall-runs-2-0.jsonl").read_bytes() == before
+    assert (out / "recall-runs-3-0.jsonl").read_bytes() == before
 
 
 def test_cases_without_a_second_patient_are_refused(
