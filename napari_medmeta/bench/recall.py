@@ -93,8 +93,8 @@ _HOW = (
     "intervals over patients. “Nothing” is where a scan begins without a library, a Dice of 0 by definition. “Copied” "
     "carries the labels of the known patient whose scan is most alike (Mattes mutual information) over by affine "
     "registration. “Memory” draws by the memory-augmented network instead of the library's trees. “Won” is the share "
-    "of patients on which the library was better than copying. “Own slices”: only the slices from the structure's first "
-    "to its last are judged, as in papers on few-shot segmentation across patients."
+    "of patients on which the library was better than copying. “Own slices”: only the slices from the structure's "
+    "first to its last are judged, as in papers on few-shot segmentation across patients."
 )
 
 
