@@ -107,6 +107,12 @@ class Candidate(Outline):
         """Return how many of its voxels are set in ``labels`` (I, J, K) bool."""
         return int(np.count_nonzero(labels[self.box.slices] & self.mask))
 
+    def holds(self, voxel: Triple) -> bool:
+        """Return whether ``voxel`` (i, j, k) is one of its own."""
+        inner = tuple(v - a for v, a in zip(voxel, self.box.start, strict=True))
+        inside = all(0 <= v < n for v, n in zip(inner, self.mask.shape, strict=True))
+        return inside and bool(self.mask[inner])
+
     @property
     def voxels(self) -> int:
         """Number of voxels."""

@@ -30,9 +30,10 @@ from napari_medmeta.ui.dialogs import ask_table
 from napari_medmeta.ui.tab_parts import labelled_scans, line, named_choice, reading_table, table_texts
 
 if TYPE_CHECKING:
+    from napari_medmeta.tasks.detection import Candidate
     from napari_medmeta.ui.panel import MedmetaPanel
 
-__all__ = ["COLUMNS", "DetectionTab", "row_texts", "row_tip"]
+__all__ = ["COLUMNS", "DetectionTab", "row_of", "row_texts", "row_tip"]
 
 COLUMNS = ("", "Score", "ml", "mm", "Slice", "Centre (mm)", "")
 COLUMN_TIPS = (
@@ -67,6 +68,7 @@ class DetectionTab(ApplicationTab):
         self._detecting = detecting
         self.desk: DetectionDesk | None = None
         self._points: CandidatePoints | None = None
+        self._on_screen: Candidate | None = None
         self._sources: list[Elsewhere | None] = [None]
         self._poll = QTimer(self)
         self._poll.setInterval(POLL_MS)
@@ -89,7 +91,7 @@ class DetectionTab(ApplicationTab):
     def let_go(self, case: Case) -> None:
         """Let go of a scan that is closed."""
         case.controller.changed.disconnect(self._name_structure)
-        desk, self.desk = self.desk, None
+        desk, self.desk, self._on_screen = self.desk, None, None
         points, self._points = self._points, None
         if desk is not None:
             desk.changed.disconnect(self._refresh)
@@ -180,10 +182,9 @@ class DetectionTab(ApplicationTab):
         if desk is None:
             return
         rows = desk.rows
-        kept = self._chosen()
         self._fill(rows)
-        if 0 <= kept < len(rows):
-            self._mark(kept)
+        # What is marked is what is on screen: a list made anew may hold it elsewhere, or not any more.
+        self._mark(row_of(rows, self._on_screen))
         if self._points is not None:
             self._points.show(rows)
         self._stop.setEnabled(desk.busy)
@@ -218,9 +219,11 @@ class DetectionTab(ApplicationTab):
         self._table.blockSignals(blocked)
 
     def _mark(self, row: int) -> None:
-        """Show the row as chosen without going there."""
+        """Show the row as chosen, none for -1, without going there."""
         blocked = self._table.blockSignals(True)
-        self._table.selectRow(row)
+        self._table.clearSelection()
+        if row >= 0:
+            self._table.selectRow(row)
         self._table.blockSignals(blocked)
 
     def _show_verbs(self) -> None:
@@ -239,13 +242,19 @@ class DetectionTab(ApplicationTab):
         return rows[0].row() if rows else -1
 
     def _go_to_chosen(self) -> None:
+        number = self._chosen()
+        if self.desk is not None and self.desk.go_to(number):
+            self._on_screen = self.desk.rows[number].candidate
         self._show_verbs()
-        if self.desk is not None:
-            self.desk.go_to(self._chosen())
 
     def _act(self, verb: str) -> None:
         number = self._chosen()
-        self._say(lambda desk: getattr(desk, verb)(number))
+        if self.desk is None or not getattr(self.desk, verb)(number):
+            return
+        still_open = sum(row.standing is Standing.OPEN for row in self.desk.rows)
+        if verb != "bring_back" and still_open:
+            # On to the next one, which now stands in its place.
+            self.choose(min(number, still_open - 1))
 
     def _say(self, call: Callable[[DetectionDesk], Any]) -> None:
         if self.desk is not None:
@@ -279,6 +288,15 @@ class _SourceBox(QComboBox):
         """Open the list."""
         self._list_anew()
         super().showPopup()
+
+
+def row_of(rows: Sequence[Row], candidate: Candidate | None) -> int:
+    """Return the row of a candidate, or of the one that holds its centre in a list made anew; -1 for none."""
+    if candidate is None:
+        return -1
+    same = (n for n, row in enumerate(rows) if row.candidate is candidate)
+    there = (n for n, row in enumerate(rows) if row.standing is Standing.OPEN and row.candidate.holds(candidate.voxel))
+    return next(same, next(there, -1))
 
 
 def row_texts(number: int, row: Row, axis: int) -> tuple[str, ...]:

@@ -426,6 +426,30 @@ def test_the_buttons_accept_dismiss_and_bring_back(tab: DetectionTab, viewer: An
     qtbot.waitUntil(lambda: not tab.desk.busy and "dismissed" not in tab.texts()[-1], timeout=10_000)
 
 
+def test_after_a_verdict_the_next_candidate_is_chosen_and_on_screen(tab: DetectionTab, qtbot: Any) -> None:
+    listed(tab, qtbot)
+    tab.choose(0)
+    button(tab, "Dismiss").click()
+    assert tab.panel.case.layers.current() == SliceRef(0, PLACES[1][0])
+    qtbot.waitUntil(lambda: not tab.desk.busy and tab.texts()[-1][-1] == "dismissed", timeout=10_000)
+    # The list was made again: what is chosen is what is on screen.
+    assert tab.desk.rows[tab._chosen()].candidate.voxel == PLACES[1]
+    assert button(tab, "Accept").isEnabled()
+
+
+def test_nothing_is_chosen_when_the_candidate_on_screen_left_the_list(tab: DetectionTab, qtbot: Any) -> None:
+    listed(tab, qtbot)
+    tab.choose(1)
+    tab.panel.case.controller.session.paint_slice(SliceRef(0, PLACES[1][0]), np.ones(SHAPE[1:], np.uint8))
+    button(tab, "Find candidates").click()
+    qtbot.waitUntil(lambda: not tab.desk.busy and PLACES[1] not in open_places(tab), timeout=10_000)
+    assert not button(tab, "Accept").isEnabled()
+
+
+def open_places(tab: DetectionTab) -> list[tuple[int, int, int]]:
+    return [row.candidate.voxel for row in tab.desk.rows if row.standing is Standing.OPEN]
+
+
 def test_the_window_goes_on_while_lesions_are_looked_for(tab: DetectionTab, qtbot: Any, detector: Detector) -> None:
     detector.gate = threading.Event()
     paint(tab.panel.case.controller)
