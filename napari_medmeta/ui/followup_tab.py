@@ -31,14 +31,15 @@ if TYPE_CHECKING:
 
 __all__ = ["COLUMNS", "FollowUpTab", "row_texts"]
 
-COLUMNS = ("Structure", "Before (ml)", "Today (ml)", "Change (ml)", "Change (%)", "Expected Dice")
+COLUMNS = ("Structure", "ml before", "ml today", "Change", "%", "Dice")
+"""Short enough for all of them to be in sight beside the scan."""
 COLUMN_TIPS = (
     "As in the structure table",
-    "Volume in the prior segmentation",
-    "Volume today: painted, accepted, and still proposed",
-    "How much it has grown; below 0 where it has shrunk",
+    "Volume in the earlier segmentation, in ml",
+    "Volume today in ml: painted, accepted, and still proposed",
+    "By how many ml it has grown; below 0 where it has shrunk",
     "The same as a share of the volume before",
-    "How well the carried labels are expected to fit, before any correction",
+    "Expected Dice: how well the carried labels are expected to fit, before any correction",
 )
 KINDS = (
     ("Each place by itself", "deformable", "Organs that moved against each other, grew or shrank"),
