@@ -99,7 +99,7 @@ def _fusion(args: argparse.Namespace, show: Progress) -> tuple[Path, ...]:
 
 def _family(args: argparse.Namespace, show: Progress) -> tuple[Path, ...]:
     from napari_medmeta.core import InputError
-    from napari_medmeta.training.families import train_family, trainable
+    from napari_medmeta.training.families import train_family, trainable, usual_steps
     from napari_medmeta.training.learners import LearnerTrainConfig
     from napari_medmeta.training.sources import find_sources
 
@@ -107,7 +107,7 @@ def _family(args: argparse.Namespace, show: Progress) -> tuple[Path, ...]:
         raise InputError(
             f"There is no learner {args.learner!r}", expected="one of " + ", ".join((FUSION, *trainable()))
         )
-    config = replace(LearnerTrainConfig(), **_settings(args))
+    config = replace(LearnerTrainConfig(steps=usual_steps(args.learner)), **_settings(args))
     return train_family(
         args.learner,
         find_sources(args.data),

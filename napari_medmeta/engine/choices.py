@@ -43,17 +43,19 @@ def engine_config(learner: str = FUSED, *, weights: Path | None = None) -> Engin
     return EngineConfig(learners=learners, fusion=fusion, network=False)
 
 
-JOINED_WEIGHT = 0.4
+JOINED_WEIGHT = 0.5
 """Fixed weight of a family beside the other sources, as that of the other learners by looks and place."""
 
 
 def joined_config(learner: str, *, weights: Path | None = None) -> EngineConfig:
     """Return the settings of the engine with a family of learners as one more source beside the default ones.
 
-    The network that corrects the sources goes: it was trained without the new one. Compare with the default engine
-    without its network.
+    Members of the family that are among the default sources already stay as they are. The network that corrects the
+    sources goes: it was trained without the new one. Compare with the default engine without its network.
     """
-    whole, learners = EngineConfig(), shipped_learners(learner, weights)
+    whole = EngineConfig()
+    present = {source.name for source in whole.learners}
+    learners = [member for member in shipped_learners(learner, weights) if member.name not in present]
     share = {member.name: JOINED_WEIGHT / len(learners) for member in learners}
     fusion = replace(whole.fusion, weights={**whole.fusion.weights, **share})
     return replace(whole, learners=(*whole.learners, *learners), fusion=fusion, network=False)

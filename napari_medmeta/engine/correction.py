@@ -8,6 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from napari_medmeta.engine.adaptation import adapt
 from napari_medmeta.engine.fusion import Fold, Trust, pooled_log_odds
 from napari_medmeta.engine.learners.base import Scene
 from napari_medmeta.engine.network import FusionNetwork, correct
@@ -30,7 +31,7 @@ def corrected_log_odds(
     odds = pooled_log_odds(evidence, trust, distance_mm=scene.task.distance_mm(depths))
     if network is None or trust.network is None or not scene.task.depths or not bool((trust.network > 0).any()):
         return odds
-    corrected = correct(network, scene, evidence, odds, depths)
+    corrected = correct(network, scene, evidence, odds, depths, last=trust.last)
     return torch.lerp(odds, corrected, trust.network[:, None, None, None])
 
 
@@ -40,22 +41,34 @@ def untested(trust: Trust) -> Trust:
 
 
 def check_network(network: FusionNetwork, folds: Sequence[Fold], trust: Trust) -> Trust:
-    """Return ``trust`` with how far the network is followed, from its Dice on the left-out slices."""
+    """Return ``trust`` with how far the network is followed, from its Dice on the left-out slices.
+
+    A structure gets an adapted last layer where layers adapted to the other left-out slices did no worse.
+    """
     structures = len(trust.weights)
-    if not folds:
+    tested = [(fold, fold.scene) for fold in folds if fold.scene is not None]
+    if not tested:
         return untested(trust)
-    before, after = _Overlap(structures), _Overlap(structures)
-    for fold in folds:
-        if fold.scene is None:
-            continue
+    before, plain, adapted = _Overlap(structures), _Overlap(structures), _Overlap(structures)
+    adaptation = adapt(network, folds, trust)
+    for n, (fold, scene) in enumerate(tested):
         evidence = {name: e[:, None] for name, e in fold.evidence.items()}
         odds = pooled_log_odds(evidence, trust)
         before.add(odds[:, 0], fold.classes)
-        after.add(correct(network, fold.scene, evidence, odds, [fold.depth])[:, 0], fold.classes)
-    gain = torch.nan_to_num(after.dice - before.dice)
-    share = (1.0 + gain / DOUBT).clamp(0.0, 1.0)
-    best = torch.fmax(before.dice, after.dice)
-    return replace(trust, network=share.to(trust.weights), expected_dice=best.to(trust.weights))
+        plain.add(correct(network, scene, evidence, odds, [fold.depth])[:, 0], fold.classes)
+        if adaptation is not None:
+            adapted.add(adaptation.unseen[n], fold.classes)
+    # False too where the structure is on no left-out slice, so that nothing was tested.
+    better = adapted.dice >= plain.dice
+    after = torch.where(better, adapted.dice, plain.dice)
+    share = (1.0 + torch.nan_to_num(after - before.dice) / DOUBT).clamp(0.0, 1.0)
+    best = torch.fmax(before.dice, after)
+    last = None if adaptation is None else _chosen(better, adaptation.last, network)
+    return replace(trust, network=share.to(trust.weights), expected_dice=best.to(trust.weights), last=last)
+
+
+def _chosen(better: Tensor, adapted: Tensor, network: FusionNetwork) -> Tensor:
+    return torch.where(better.to(adapted.device)[:, None, None], adapted, network.last.detach())
 
 
 class _Overlap:

@@ -22,7 +22,7 @@ from napari_medmeta.engine.learners.base import Scene
 from napari_medmeta.engine.learners.interpolation import signed_distance_mm
 from napari_medmeta.engine.task import Task
 
-__all__ = ["FusionNetwork", "NetworkConfig", "correct", "mirrored", "slice_views"]
+__all__ = ["FusionNetwork", "NetworkConfig", "Sight", "correct", "look", "mirrored", "read", "slice_views"]
 
 ODDS_SCALE = 4.0
 """Log-odds are divided by this, so that the network's inputs have about unit variance."""
@@ -94,8 +94,25 @@ class FusionNetwork(nn.Module):
         # Twice as fast on a CPU as channels first.
         convert_conv2d_weight_memory_format(self, torch.channels_last)
 
+    @property
+    def last(self) -> Tensor:
+        """(2, F+1): weights and offsets of the last layer, which gives belief and addition."""
+        layer = self.unet.final_conv
+        return torch.cat([layer.weight[:, :, 0, 0], layer.bias[:, None]], dim=1)
+
+    @staticmethod
+    def joined(belief: Tensor, addition: Tensor, log_odds: Tensor, presence: Tensor) -> Tensor:
+        """Return corrected log-odds: the sources' believed more or less, plus what the network adds itself."""
+        return torch.exp(belief.clamp(*BELIEF)) * log_odds + addition + presence
+
     def forward(self, views: Tensor, log_odds: Tensor) -> Tensor:
         """Return corrected (B, H, W) log-odds from (B, C, H, W) views and (B, H, W) pooled log-odds."""
+        up, presence = self.seen(views)
+        belief, addition = self.unet.final_conv(up).unbind(1)
+        return self.joined(belief, addition, log_odds, presence[:, None, None])
+
+    def seen(self, views: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (B, F, H, W) inputs of the last layer and (B,) log-odds by which a whole slice is moved."""
         net = self.unet
         x0 = net.conv_0(views)
         x1 = net.down_1(x0)
@@ -103,12 +120,9 @@ class FusionNetwork(nn.Module):
         x3 = net.down_3(x2)
         x4 = net.down_4(x3)
         up = net.upcat_1(net.upcat_2(net.upcat_3(net.upcat_4(x4, x3), x2), x1), x0)
-        belief, addition = net.final_conv(up).unbind(1)
         places = views[:, -PLACE_CHANNELS:, 0, 0]
         summary = torch.cat([x4.mean((2, 3)), x4.amax((2, 3)), places], dim=1)
-        factor = torch.exp(belief.clamp(*BELIEF))
-        corrected: Tensor = factor * log_odds + addition + self.presence(summary)[:, :, None]
-        return corrected
+        return up, self.presence(summary)[:, 0]
 
 
 def slice_views(scene: Scene, evidence: Mapping[str, Tensor], log_odds: Tensor, depths: Sequence[int]) -> Tensor:
@@ -240,7 +254,13 @@ def mirrored(config: NetworkConfig) -> list[int]:
 
 @torch.inference_mode()
 def correct(
-    network: FusionNetwork, scene: Scene, evidence: Mapping[str, Tensor], log_odds: Tensor, depths: Sequence[int]
+    network: FusionNetwork,
+    scene: Scene,
+    evidence: Mapping[str, Tensor],
+    log_odds: Tensor,
+    depths: Sequence[int],
+    *,
+    last: Tensor | None = None,
 ) -> Tensor:
     """Return corrected (S, n, H, W) log-odds of the n slices at ``depths``.
 
@@ -250,23 +270,67 @@ def correct(
         Per source (S+1, n, H, W) log-posteriors.
     log_odds
         (S, n, H, W) pooled log-odds.
+    last
+        (S, 2, F+1): the last layer of each structure; the network's own where None.
     """
     rows = []
     for start in range(0, len(depths), SLICES_AT_ONCE):
         part = slice(start, start + SLICES_AT_ONCE)
         views = slice_views(scene, {n: e[:, part] for n, e in evidence.items()}, log_odds[:, part], depths[part])
-        rows.append(_corrected(network, views, log_odds[:, part]))
+        rows.append(_corrected(network, views, log_odds[:, part], last))
     return torch.cat(rows, dim=1)
 
 
-def _corrected(network: FusionNetwork, views: Tensor, log_odds: Tensor) -> Tensor:
+def _corrected(network: FusionNetwork, views: Tensor, log_odds: Tensor, last: Tensor | None) -> Tensor:
     h, w = log_odds.shape[-2:]
-    # Four halvings: the sides must be multiples of 16, and the rim goes on as it is.
-    pad = (0, -w % 16, 0, -h % 16)
-    flat = F.pad(views.flatten(0, 1), pad, mode="replicate").contiguous(memory_format=torch.channels_last)
-    odds = F.pad(log_odds.flatten(0, 1)[None], pad, mode="replicate")[0]
-    corrected: Tensor = network(flat, odds)[:, :h, :w].reshape(log_odds.shape)
+    if last is not None:
+        up, presence = network.seen(_padded(views.flatten(0, 1)))
+        own = last.repeat_interleave(log_odds.shape[1], dim=0)
+        return read(Sight(up[..., :h, :w], presence), log_odds.flatten(0, 1), own).reshape(log_odds.shape)
+    odds = F.pad(log_odds.flatten(0, 1)[None], _pad(h, w), mode="replicate")[0]
+    corrected: Tensor = network(_padded(views.flatten(0, 1)), odds)[:, :h, :w].reshape(log_odds.shape)
     return corrected
+
+
+@dataclass(frozen=True, eq=False)
+class Sight:
+    """What the network sees before its last layer.
+
+    Parameters
+    ----------
+    maps
+        (B, F, H, W).
+    presence
+        (B,) log-odds by which the whole slice is moved.
+    """
+
+    maps: Tensor
+    presence: Tensor
+
+
+@torch.no_grad()
+def look(network: FusionNetwork, scene: Scene, evidence: Mapping[str, Tensor], log_odds: Tensor, depth: int) -> Sight:
+    """Return what the network sees of every structure on one slice, B being S; shapes as in `correct` with n of 1."""
+    views = slice_views(scene, evidence, log_odds, [depth])[:, 0]
+    up, presence = network.seen(_padded(views))
+    return Sight(up[..., : views.shape[-2], : views.shape[-1]], presence)
+
+
+def read(sight: Sight, log_odds: Tensor, last: Tensor) -> Tensor:
+    """Return (B, H, W) corrected log-odds by last layers of one's own, (B, 2, F+1)."""
+    said = torch.einsum("bfhw,bkf->bkhw", sight.maps, last[..., :-1]) + last[..., -1, None, None]
+    belief, addition = said.unbind(1)
+    return FusionNetwork.joined(belief, addition, log_odds, sight.presence[:, None, None])
+
+
+def _pad(height: int, width: int) -> tuple[int, int, int, int]:
+    # Four halvings: the sides must be multiples of 16, and the rim goes on as it is.
+    return 0, -width % 16, 0, -height % 16
+
+
+def _padded(views: Tensor) -> Tensor:
+    padded = F.pad(views, _pad(*views.shape[-2:]), mode="replicate")
+    return padded.contiguous(memory_format=torch.channels_last)
 
 
 SLICES_AT_ONCE = 16

@@ -31,6 +31,9 @@ from napari_medmeta.engine.weights import shipped_weights
 
 __all__ = ["EngineConfig", "Segmenter"]
 
+HAND_MADE_SHARE = 0.6
+"""Progress when the hand-made features are done and the learnt ones begin: about their share of the time."""
+
 
 class Segmenter:
     """Propose structures on a whole volume from a few examples.
@@ -114,11 +117,13 @@ class Segmenter:
             When the memory would not suffice for the least that has to be kept.
         """
         keeping = self._required_keeping(volume.geometry.shape)
+        until = 1.0 if self._encoder is None else HAND_MADE_SHARE
+        first, second = _share_of(progress, 0.0, until), _share_of(progress, until, 1.0)
         if keeping is Keeping.FEATURES:
-            maps = compute_features(volume, device=self._device, progress=progress, cancel=cancel)
+            maps = compute_features(volume, device=self._device, progress=first, cancel=cancel)
         else:
-            maps = stream_features(volume, keeping, device=self._device, progress=progress, cancel=cancel)
-        self._maps = self._embedded(maps, progress, cancel)
+            maps = stream_features(volume, keeping, device=self._device, progress=first, cancel=cancel)
+        self._maps = self._embedded(maps, second, cancel)
         self._support = Support(self._maps.shape)
 
     def reconfigure(
@@ -226,3 +231,12 @@ class Segmenter:
         if self._support is None:
             raise InputError("The engine has no volume yet", next_step="Call set_volume first")
         return self._support
+
+
+def _share_of(progress: Progress, start: float, stop: float) -> Progress:
+    """Return what tells ``progress`` of a part of the work, from ``start`` to ``stop``."""
+
+    def told(fraction: float, stage: str, /) -> None:
+        progress(start + (stop - start) * fraction, stage)
+
+    return told

@@ -36,8 +36,9 @@ VOXELS_AT_ONCE = 4_000_000
 DERIVATIVE_MARGIN = 2
 """Central differences, twice."""
 
-WORKING_BYTES = 600_000_000
-"""What a proposal takes beside the features: the libraries, the region and the evidence."""
+WORKING_BYTES = 800_000_000
+"""What a proposal takes beside the features: the libraries, the learnt embedding (half precision, of a scan pooled to
+4 million voxels), the region and the evidence."""
 
 
 class Keeping(Enum):

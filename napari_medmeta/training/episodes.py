@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -12,10 +13,11 @@ from scipy import ndimage
 from torch import Tensor
 
 from napari_medmeta.core import Geometry, LabelArray, MissingExamplesError, SliceExample, SliceRef, Support, Volume
+from napari_medmeta.engine.embedding import Encoder, embed_volume
 from napari_medmeta.engine.features import FeatureMaps, compute_features, normalised_intensity
 from napari_medmeta.engine.fusion import FusionConfig, Trust, fit_trust, pooled_log_odds
-from napari_medmeta.engine.learners import default_learners
-from napari_medmeta.engine.learners.base import Learner, Scene, SceneConfig
+from napari_medmeta.engine.learners.base import Learner, Scene, SceneConfig, normalise
+from napari_medmeta.engine.learners.registry import default_learners, shipped_encoder
 from napari_medmeta.engine.network import slice_views
 from napari_medmeta.engine.region import RegionConfig, find_region, make_task
 from napari_medmeta.engine.task import Task
@@ -71,6 +73,10 @@ class EpisodeConfig:
         How often a slice more carries strokes only.
     mistrust
         Standard deviation of the logarithm of the factors by which the trust in the sources is disturbed.
+    blur
+        The same for how sure each source is of itself: on real scans they are not as sure as on synthetic ones.
+    encoder
+        Gives the learnt embedding that some sources work in; None where no source does.
     """
 
     max_structures: int = 3
@@ -84,10 +90,12 @@ class EpisodeConfig:
     jitter_pixels: float = 1.0
     scribble_chance: float = 0.1
     mistrust: float = 0.35
+    blur: float = 0.25
     region: RegionConfig = field(default_factory=RegionConfig)
     scene: SceneConfig = field(default_factory=SceneConfig)
     fusion: FusionConfig = field(default_factory=FusionConfig)
     learners: tuple[Learner, ...] = field(default_factory=default_learners)
+    encoder: Encoder | None = field(default_factory=shipped_encoder)
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,7 +148,7 @@ def pose(volume: LabelledVolume, dice: Dice, config: EpisodeConfig, *, features:
     Parameters
     ----------
     features
-        Whether the task needs the hand-made features; without them it has one empty channel.
+        Whether the task needs features, hand-made and learnt; without them it has one empty channel.
     """
     structures = _asked(volume, dice, config)
     if not structures:
@@ -150,17 +158,20 @@ def pose(volume: LabelledVolume, dice: Dice, config: EpisodeConfig, *, features:
     if not support.painted_structures():
         return None
     try:
-        return _posed(_maps(volume, dice, features=features), labels, support, dice, config)
+        return _posed(_maps(volume, dice, config, features=features), labels, support, dice, config)
     except MissingExamplesError:
         return None
 
 
-def _maps(volume: LabelledVolume, dice: Dice, *, features: bool) -> FeatureMaps:
+def _maps(volume: LabelledVolume, dice: Dice, config: EpisodeConfig, *, features: bool) -> FeatureMaps:
     image = volume.image.cpu().numpy().astype(np.float32)
     d, h, w = image.shape
     scan = Volume(image, Geometry.from_parts((d, h, w), spacing_mm=volume.spacing_mm))
     if features:
-        return compute_features(scan, device=dice.device)
+        maps = compute_features(scan, device=dice.device)
+        if config.encoder is None:
+            return maps
+        return replace(maps, embedding=embed_volume(config.encoder, maps.intensity, maps.spacing_mm))
     intensity = torch.from_numpy(normalised_intensity(scan)).to(dice.device)
     return FeatureMaps(torch.zeros(1, d, h, w, device=dice.device), intensity, volume.spacing_mm)
 
@@ -262,7 +273,9 @@ def _posed(maps: FeatureMaps, labels: LabelArray, support: Support, dice: Dice, 
 def _answered(posed: Posed, dice: Dice, config: EpisodeConfig) -> Episode:
     task, depths = posed.task, posed.depths
     scene = Scene(task, config.scene)
-    evidence = {learner.name: learner.fit(scene).evidence(depths) for learner in config.learners}
+    evidence = {
+        learner.name: _blurred(learner.fit(scene).evidence(depths), dice, config) for learner in config.learners
+    }
     trust = _disturbed(fit_trust(tuple(evidence), task.structures, (), config.fusion, task.device), dice, config)
     odds = pooled_log_odds(evidence, trust)
     views = slice_views(scene, evidence, odds, depths)
@@ -281,6 +294,10 @@ def _queried(
     empty = [free[i] for i in order if not holds[free[i]]]
     spare = max(config.queries // 4, config.queries - len(full))
     return sorted((full[: config.queries - min(spare, len(empty))] + empty[:spare])[: config.queries])
+
+
+def _blurred(evidence: Tensor, dice: Dice, config: EpisodeConfig) -> Tensor:
+    return normalise(evidence * math.exp(config.blur * float(dice.normal(1))))
 
 
 def _disturbed(trust: Trust, dice: Dice, config: EpisodeConfig) -> Trust:

@@ -22,7 +22,7 @@ from napari_medmeta.training.learners import LearnerTrainConfig, train_learners
 from napari_medmeta.training.running import record_of
 from napari_medmeta.training.sources import Source
 
-__all__ = ["EMBEDDING", "train_family", "trainable"]
+__all__ = ["EMBEDDING", "train_family", "trainable", "usual_steps"]
 
 EMBEDDING = "embedding"
 """Stands for the encoder with the families that shape it."""
@@ -31,6 +31,11 @@ EMBEDDING = "embedding"
 def trainable() -> tuple[str, ...]:
     """Return what `train_family` can train."""
     return (EMBEDDING, *(name for name in FAMILIES if name not in EMBEDDING_FAMILIES))
+
+
+def usual_steps(name: str) -> int:
+    """Return how many steps the shipped weights of ``name``, one of `trainable`, were trained."""
+    return LearnerTrainConfig().steps if name == EMBEDDING else FAMILIES[name].steps
 
 
 def train_family(

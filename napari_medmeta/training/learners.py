@@ -7,9 +7,9 @@ how they learn from the examples and in nothing else, and a scan is embedded onc
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from time import monotonic
 
@@ -17,18 +17,18 @@ import torch
 import torch.nn.functional as F
 from lightning_fabric import Fabric
 from torch import Tensor, nn
-from torch.optim import AdamW, Optimizer
-from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+from torch.optim import Optimizer
+from torch.utils.data import DataLoader
 
 from napari_medmeta.core import CancelToken, Progress, silent
 from napari_medmeta.engine.embedding import Encoder, encode_slices
 from napari_medmeta.engine.learners.base import Learner, Scene, SceneConfig
 from napari_medmeta.training.anatomies import Dice
 from napari_medmeta.training.episodes import EpisodeConfig, Posed, pose
-from napari_medmeta.training.running import append_row, feed, launched, set_rate, taken
+from napari_medmeta.training.running import Numbered, Pool, adamw, append_row, feed, launched, set_rate, taken
 from napari_medmeta.training.sources import Source
 
-__all__ = ["LearnerTrainConfig", "Tasks", "embedded", "task_loss", "train_learners", "validated"]
+__all__ = ["LearnerTrainConfig", "embedded", "task_loss", "tasks", "train_learners", "validated"]
 
 VALIDATION_SEED = 2_000_003
 """Added to the seed for validation tasks: far from any number of training tasks."""
@@ -63,7 +63,7 @@ class LearnerTrainConfig:
         Whether all slices of a task are embedded, as learners need that walk along the stack.
     """
 
-    steps: int = 4000
+    steps: int = 3600
     minutes: float = 0.0
     batch: int = 2
     per_volume: int = 3
@@ -84,34 +84,17 @@ class LearnerTrainConfig:
     scene: SceneConfig = field(default_factory=SceneConfig)
 
 
-class Tasks(IterableDataset[tuple[Posed, ...]]):
-    """The tasks of volumes number ``start``, ``start + stride``, ... of a seed, shared out evenly among workers."""
+def tasks(
+    source: Source, config: EpisodeConfig, *, per_volume: int, seed: int, start: int = 0, stride: int = 1
+) -> Numbered[tuple[Posed, ...]]:
+    """Return the tasks of volumes number ``start``, ``start + stride``, ... of a seed."""
+    return Numbered(partial(_drawn_tasks, source, config, per_volume), seed=seed, start=start, stride=stride)
 
-    def __init__(
-        self, source: Source, config: EpisodeConfig, *, per_volume: int, seed: int, start: int = 0, stride: int = 1
-    ) -> None:
-        super().__init__()
-        self._source, self._config, self._per_volume = source, config, per_volume
-        self._seed, self._start, self._stride = seed, start, stride
 
-    def __iter__(self) -> Iterator[tuple[Posed, ...]]:
-        worker = get_worker_info()
-        first, workers = (0, 1) if worker is None else (worker.id, worker.num_workers)
-        number = self._start + first * self._stride
-        while True:
-            yield self._made(number)
-            number += workers * self._stride
-
-    def _made(self, number: int) -> tuple[Posed, ...]:
-        attempt = 0
-        while True:
-            # Some volumes hold nothing large enough: the next attempt belongs to the same number.
-            dice = Dice(torch.Generator().manual_seed((self._seed * 1_000_003 + number) * 101 + attempt))
-            volume = self._source.draw(dice)
-            posed = [pose(volume, dice, self._config, features=False) for _ in range(self._per_volume)]
-            if any(p is not None for p in posed):
-                return tuple(p for p in posed if p is not None)
-            attempt += 1
+def _drawn_tasks(source: Source, config: EpisodeConfig, count: int, dice: Dice) -> tuple[Posed, ...] | None:
+    volume = source.draw(dice)
+    posed = [pose(volume, dice, config, features=False) for _ in range(count)]
+    return tuple(p for p in posed if p is not None) or None
 
 
 def embedded(encoder: Encoder, posed: Posed, depths: Sequence[int], *, config: SceneConfig) -> Scene:
@@ -221,8 +204,7 @@ def train_learners(
 class _Run:
     def __init__(self, fabric: Fabric, source: Source, out: Path, config: LearnerTrainConfig, model: _Model) -> None:
         self._fabric, self._source, self._out, self._config = fabric, source, out, config
-        trained = [p for p in model.parameters() if p.requires_grad]
-        optimizer = AdamW(trained, lr=config.rate, weight_decay=config.decay)
+        optimizer = adamw(model.parameters(), config.rate, decay=config.decay)
         self._plain = model
         self._model, self._optimizer = fabric.setup(model, optimizer)
         self._step, self._seconds = 0, 0.0
@@ -239,18 +221,13 @@ class _Run:
         """Train until the steps or minutes are over."""
         started = monotonic() - self._seconds
         checks = [self._moved(some[0]) for some in taken(self._tasks(VALIDATION_SEED, 0), self._config.validation)]
-        pool: deque[tuple[Posed, ...]] = deque(maxlen=self._config.pool // self._config.per_volume)
-        # A resumed run first makes again what lay in its pool, and so goes on exactly as it would have.
-        seen = -(-self._step // self._config.fresh_every)
-        known = min(seen, pool.maxlen or 0)
-        volumes = iter(self._tasks(self._config.seed, seen - known))
-        pool.extend(next(volumes) for _ in range(known))
+        config, size = self._config, self._config.pool // self._config.per_volume
+        pool = Pool(partial(self._tasks, config.seed), size, fresh_every=config.fresh_every, step=self._step)
         running = 0.0
         while self._done() < 1.0:
             if cancel is not None:
                 cancel.raise_if_cancelled()
-            if self._step % self._config.fresh_every == 0:
-                pool.append(next(volumes))
+            pool.refresh(self._step)
             loss = self._one_step([self._moved(self._drawn(pool)) for _ in range(self._config.batch)])
             running = loss if running == 0.0 else 0.98 * running + 0.02 * loss
             self._step += 1
@@ -266,13 +243,13 @@ class _Run:
             return self._seconds / (60 * self._config.minutes)
         return self._step / self._config.steps
 
-    def _drawn(self, pool: Sequence[tuple[Posed, ...]]) -> Posed:
-        of_volume = pool[int(torch.randint(len(pool), (), generator=self._draws))]
+    def _drawn(self, pool: Pool[tuple[Posed, ...]]) -> Posed:
+        of_volume = pool.drawn(self._draws)
         return of_volume[int(torch.randint(len(of_volume), (), generator=self._draws))]
 
     def _tasks(self, seed: int, start: int) -> DataLoader[tuple[Posed, ...]]:
         world, rank = self._fabric.world_size, self._fabric.global_rank
-        dataset = Tasks(
+        dataset = tasks(
             self._source,
             self._config.episodes,
             per_volume=self._config.per_volume,

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections import deque
-from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -15,16 +14,16 @@ import torch.nn.functional as F
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+from torch.utils.data import DataLoader
 
 from napari_medmeta.core import CancelToken, Progress, silent
 from napari_medmeta.engine.network import FusionNetwork, NetworkConfig, mirrored
 from napari_medmeta.training.anatomies import Dice
 from napari_medmeta.training.episodes import IGNORED, Episode, EpisodeConfig, make_episode
-from napari_medmeta.training.running import append_row, feed, launched, set_rate, taken
+from napari_medmeta.training.running import Numbered, Pool, append_row, feed, launched, set_rate, taken
 from napari_medmeta.training.sources import Source
 
-__all__ = ["Batch", "Episodes", "TrainConfig", "collate", "corrected", "episode_loss", "flipped", "train"]
+__all__ = ["Batch", "TrainConfig", "collate", "corrected", "episode_loss", "episodes", "flipped", "train"]
 
 VALIDATION_SEED = 1_000_003
 """Added to the seed for validation episodes: far from any number of training episodes."""
@@ -54,7 +53,7 @@ class TrainConfig:
         "auto" is bfloat16 with float32 weights on CUDA and float32 elsewhere; "bf16" and "fp32" choose it.
     """
 
-    steps: int = 5000
+    steps: int = 4000
     minutes: float = 0.0
     batch: int = 16
     fresh_every: int = 3
@@ -72,32 +71,13 @@ class TrainConfig:
     episodes: EpisodeConfig = field(default_factory=EpisodeConfig)
 
 
-class Episodes(IterableDataset[Episode]):
-    """Episodes number ``start``, ``start + 1``, ... of a seed, shared out evenly among workers."""
+def episodes(source: Source, config: EpisodeConfig, *, seed: int, start: int = 0, stride: int = 1) -> Numbered[Episode]:
+    """Return the episodes number ``start``, ``start + stride``, ... of a seed."""
+    return Numbered(partial(_drawn_episode, source, config), seed=seed, start=start, stride=stride)
 
-    def __init__(self, source: Source, config: EpisodeConfig, *, seed: int, start: int = 0, stride: int = 1) -> None:
-        super().__init__()
-        self._source, self._config = source, config
-        self._seed, self._start, self._stride = seed, start, stride
 
-    def __iter__(self) -> Iterator[Episode]:
-        worker = get_worker_info()
-        first, workers = (0, 1) if worker is None else (worker.id, worker.num_workers)
-        number = self._start + first * self._stride
-        while True:
-            yield self._made(number)
-            number += workers * self._stride
-
-    def _made(self, number: int) -> Episode:
-        attempt = 0
-        while True:
-            # Some volumes hold nothing large enough: the next attempt belongs to the same number.
-            generator = torch.Generator().manual_seed((self._seed * 1_000_003 + number) * 101 + attempt)
-            dice = Dice(generator)
-            episode = make_episode(self._source.draw(dice), dice, self._config)
-            if episode is not None:
-                return episode
-            attempt += 1
+def _drawn_episode(source: Source, config: EpisodeConfig, dice: Dice) -> Episode | None:
+    return make_episode(source.draw(dice), dice, config)
 
 
 @dataclass(frozen=True, eq=False)
@@ -231,19 +211,14 @@ class _Trainer:
     def run(self, progress: Progress, cancel: CancelToken | None) -> None:
         """Train to the end."""
         started = time.monotonic() - self._seconds
-        pool: deque[Episode] = deque(maxlen=self._config.pool)
         checks = list(taken(self._episodes(VALIDATION_SEED, 0), self._config.validation))
-        # A resumed run first makes again what lay in its pool, and so goes on exactly as it would have.
-        seen = -(-self._step // self._config.fresh_every)
-        known = min(seen, self._config.pool)
-        source = iter(self._episodes(self._config.seed, seen - known))
-        pool.extend(next(source) for _ in range(known))
+        config = self._config
+        pool = Pool(partial(self._episodes, config.seed), config.pool, fresh_every=config.fresh_every, step=self._step)
         running = 0.0
         while self._done() < 1.0:
             if cancel is not None:
                 cancel.raise_if_cancelled()
-            if self._step % self._config.fresh_every == 0:
-                pool.append(next(source))
+            pool.refresh(self._step)
             loss = self._one_step(pool)
             running = loss if self._step == 0 else 0.98 * running + 0.02 * loss
             self._step += 1
@@ -260,7 +235,7 @@ class _Trainer:
 
     def _episodes(self, seed: int, start: int) -> DataLoader[Episode]:
         fabric = self._fabric
-        dataset = Episodes(
+        dataset = episodes(
             self._source,
             self._config.episodes,
             seed=seed,
@@ -269,7 +244,7 @@ class _Trainer:
         )
         return feed(dataset, workers=self._config.workers)
 
-    def _one_step(self, pool: deque[Episode]) -> float:
+    def _one_step(self, pool: Pool[Episode]) -> float:
         set_rate(self._optimizer, self._config.rate, step=self._step, done=self._done())
         batch = flipped(self._drawn(pool), self._draws, self._shape)
         self._network.train()
@@ -281,10 +256,10 @@ class _Trainer:
         self._average.update_parameters(self._network.module)
         return float(loss.detach())
 
-    def _drawn(self, pool: deque[Episode]) -> Batch:
+    def _drawn(self, pool: Pool[Episode]) -> Batch:
         slices = []
         for _ in range(self._config.batch):
-            episode = pool[int(torch.randint(len(pool), (), generator=self._draws))]
+            episode = pool.drawn(self._draws)
             n = int(torch.randint(len(episode.truth), (), generator=self._draws))
             slices.append((episode.views[n], episode.log_odds[n], episode.truth[n]))
         return collate(slices)

@@ -8,12 +8,12 @@ import torch
 from napari_medmeta.core import Support
 from napari_medmeta.core.phantoms import Phantom
 from napari_medmeta.engine.features import compute_features
-from napari_medmeta.engine.learners import Learner, Scene, SceneConfig, WalkConfig, WalkLearner, default_learners
+from napari_medmeta.engine.learners import Learner, Scene, SceneConfig, WalkConfig, WalkLearner, hand_made_learners
 from napari_medmeta.engine.region import RegionConfig, find_region, make_task
 from napari_medmeta.engine.task import Task
 
 # Solved exactly, so that equalities hold to rounding instead of to the solver's tolerance.
-LEARNERS = (*default_learners()[:-1], WalkLearner(WalkConfig(iterations=2000, tolerance=1e-6)))
+LEARNERS = (*hand_made_learners()[:-1], WalkLearner(WalkConfig(iterations=2000, tolerance=1e-6)))
 NAMES = [learner.name for learner in LEARNERS]
 
 

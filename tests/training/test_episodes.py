@@ -7,7 +7,7 @@ import torch
 from napari_medmeta.engine.network import NetworkConfig
 from napari_medmeta.training.anatomies import Dice
 from napari_medmeta.training.episodes import IGNORED, EpisodeConfig, LabelledVolume, make_episode, paint
-from napari_medmeta.training.meta import Episodes
+from napari_medmeta.training.meta import episodes
 from napari_medmeta.training.sources import Synthetic
 
 CONFIG = EpisodeConfig(queries=4, crop=48)
@@ -42,7 +42,7 @@ def test_scribbles_say_nothing_of_the_rest_of_their_slice(dice: Dice) -> None:
 
 
 def test_an_episode_has_views_evidence_and_truth_of_the_same_slices(source: Synthetic) -> None:
-    episode = next(iter(Episodes(source, CONFIG, seed=0)))
+    episode = next(iter(episodes(source, CONFIG, seed=0)))
     slices, structures, channels, h, w = episode.views.shape
     assert channels == NetworkConfig(tuple(x.name for x in CONFIG.learners)).channels
     assert episode.log_odds.shape == (slices, structures, h, w)
@@ -60,8 +60,8 @@ def test_a_volume_without_a_large_enough_structure_gives_no_episode(dice: Dice) 
 
 @pytest.mark.parametrize("stride", [1, 2])
 def test_episodes_are_the_same_however_they_are_shared_out(source: Synthetic, stride: int) -> None:
-    straight = iter(Episodes(source, CONFIG, seed=5))
+    straight = iter(episodes(source, CONFIG, seed=5))
     first, second, third = next(straight), next(straight), next(straight)
-    shared = iter(Episodes(source, CONFIG, seed=5, stride=stride))
+    shared = iter(episodes(source, CONFIG, seed=5, stride=stride))
     assert torch.equal(next(shared).views, first.views)
     assert torch.equal(next(shared).views, (second if stride == 1 else third).views)

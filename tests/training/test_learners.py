@@ -18,7 +18,7 @@ from napari_medmeta.engine.learners.prototypical import LearntPrototypes
 from napari_medmeta.engine.learners.registry import ENCODER, load_modules, save_modules
 from napari_medmeta.training.episodes import EpisodeConfig, Posed
 from napari_medmeta.training.families import EMBEDDING, train_family
-from napari_medmeta.training.learners import LearnerTrainConfig, Tasks, embedded, task_loss, train_learners
+from napari_medmeta.training.learners import LearnerTrainConfig, embedded, task_loss, tasks, train_learners
 from napari_medmeta.training.sources import Synthetic
 
 SHORT = LearnerTrainConfig(
@@ -28,7 +28,7 @@ SHORT = LearnerTrainConfig(
 
 @pytest.fixture
 def posed(source: Synthetic) -> Posed:
-    return next(iter(Tasks(source, SHORT.episodes, per_volume=1, seed=4)))[0]
+    return next(iter(tasks(source, SHORT.episodes, per_volume=1, seed=4)))[0]
 
 
 def _with_truth_as_embedding(posed: Posed) -> Scene:
@@ -49,8 +49,8 @@ def test_a_task_holds_its_answer_on_the_same_grid(posed: Posed) -> None:
 
 
 def test_tasks_depend_on_their_number_alone(source: Synthetic) -> None:
-    one = next(iter(Tasks(source, SHORT.episodes, per_volume=2, seed=4, start=1)))
-    both = iter(Tasks(source, SHORT.episodes, per_volume=2, seed=4, start=0))
+    one = next(iter(tasks(source, SHORT.episodes, per_volume=2, seed=4, start=1)))
+    both = iter(tasks(source, SHORT.episodes, per_volume=2, seed=4, start=0))
     next(both)
     assert all(torch.equal(a.truth, b.truth) for a, b in zip(one, next(both), strict=True))
 

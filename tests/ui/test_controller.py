@@ -11,7 +11,7 @@ from ui_fakes import SHAPE, InlineRunner, NearestSliceEngine, make_volume
 
 from napari_medmeta import io
 from napari_medmeta.core import Box, Geometry, MedmetaError, Proposal, SliceRef
-from napari_medmeta.engine.learners import default_learners
+from napari_medmeta.engine.learners.registry import DEFAULT_SOURCES
 from napari_medmeta.session import PaintMode, Session, SliceState
 from napari_medmeta.session.boxes import DrawnBox
 from napari_medmeta.ui.advice import SHAPE_SOURCE
@@ -352,7 +352,7 @@ def test_it_is_said_when_the_plain_shape_is_trusted_more_than_what_is_learnt(
 
 
 def test_the_name_of_the_shape_is_the_engines() -> None:
-    assert SHAPE_SOURCE in {learner.name for learner in default_learners()}
+    assert SHAPE_SOURCE in DEFAULT_SOURCES
 
 
 def test_a_proposal_for_one_slice_says_nothing_of_what_it_relies_on(controller: Controller) -> None:

@@ -86,8 +86,12 @@ class Engine:
         return tuple(type(learner).__module__ for learner in self._config().learners)
 
     def _weights(self) -> tuple[str, ...]:
-        family = self._family()
-        names = (ENCODER, family) if family else (FUSION,) if self._config().network else ()
+        from napari_medmeta.engine.learners.registry import TRAINED
+
+        config = self._config()
+        families = {TRAINED[source.name][0] for source in config.learners if source.name in TRAINED}
+        families |= {self._family()} - {""}
+        names = [*sorted(families), *([ENCODER] if families else []), *([FUSION] if config.network else [])]
         return tuple(f"{name}.safetensors" for name in names)
 
     def _family(self) -> str:
@@ -163,9 +167,9 @@ def _middle_unpainted(support: Support) -> SliceRef | None:
 
 def source_names() -> tuple[str, ...]:
     """Return the names of the engine's sources of evidence."""
-    from napari_medmeta.engine import EngineConfig
+    from napari_medmeta.engine.learners.registry import DEFAULT_SOURCES
 
-    return tuple(_slug(learner.name) for learner in EngineConfig().learners)
+    return tuple(_slug(name) for name in DEFAULT_SOURCES)
 
 
 def ablation_names() -> tuple[str, ...]:

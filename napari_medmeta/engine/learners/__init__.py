@@ -18,12 +18,12 @@ __all__ = [
     "TreesLearner",
     "WalkConfig",
     "WalkLearner",
-    "default_learners",
+    "hand_made_learners",
 ]
 
 
-def default_learners() -> tuple[Learner, ...]:
-    """Return the sources of evidence that the engine fuses."""
+def hand_made_learners() -> tuple[Learner, ...]:
+    """Return the sources of evidence that need nothing learnt beforehand."""
     return (
         ShapePriorLearner(),
         PrototypicalLearner(),

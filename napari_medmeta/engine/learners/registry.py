@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -17,18 +18,24 @@ from torch import nn
 
 from napari_medmeta.core import InputError, StorageError
 from napari_medmeta.engine.embedding import Encoder
+from napari_medmeta.engine.learners import hand_made_learners
 from napari_medmeta.engine.learners.base import Learner
 
 __all__ = [
+    "DEFAULT_SOURCES",
     "FAMILIES",
     "Family",
     "built",
+    "default_learners",
     "load_modules",
     "parameters_of",
     "save_modules",
     "shipped_encoder",
     "shipped_learners",
+    "shipped_modules",
 ]
+
+logger = logging.getLogger(__name__)
 
 FORMAT = 1
 """Raised when an older file means something else."""
@@ -54,11 +61,14 @@ class Family:
         Whether they walk along the stack and so need the embedding of every slice in training.
     what
         One line for lists and menus.
+    steps
+        Training steps after which the shipped weights had levelled off; of no meaning for `EMBEDDING_FAMILIES`.
     """
 
     build: Callable[[], dict[str, nn.Module]]
     what: str
     dense: bool = False
+    steps: int = 300
 
 
 def _prototypical() -> dict[str, nn.Module]:
@@ -108,20 +118,59 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
         "prototypical": Family(_prototypical, "nearness to class prototypes (Snell et al., 2017)"),
         "matching": Family(_matching, "attention over the painted voxels (Vinyals et al., 2016)"),
         "siamese": Family(
-            _siamese, "same-or-not by a shared network, and labels carried along (Koch et al., 2015)", dense=True
+            _siamese,
+            "same-or-not by a shared network, and labels carried along (Koch et al., 2015)",
+            dense=True,
+            steps=400,
         ),
         "memory_augmented": Family(
-            _memory_augmented, "reads from a memory of what was painted (Santoro et al., 2016)", dense=True
+            _memory_augmented, "reads from a memory of what was painted (Santoro et al., 2016)", dense=True, steps=200
         ),
         "meta_recurrent": Family(
             _meta_recurrent,
             "a learnt update rule, and a recurrent walk along the stack (Ravi et al., 2017)",
             dense=True,
+            steps=160,
         ),
         "maml": Family(_maml, "a start from which few gradient steps suffice (Finn et al., 2017)"),
         "reptile": Family(_reptile, "the same start, found by moving towards what was adapted (Nichol et al., 2018)"),
     }
 )
+
+
+HAND_MADE = ("shape", "prototypes", "prototypes and place", "trees", "propagation")
+"""Sources of the default engine that need nothing learnt beforehand."""
+
+TRAINED: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        "learnt prototypes": ("prototypical", "prototypes"),
+        "correspondence": ("siamese", "correspondence"),
+        "reptile": ("reptile", "reptile"),
+    }
+)
+"""The meta-trained sources of the default engine: of which family, and which member of it.
+
+On the development cases these three raised the Dice of the plain pool with one painted slice from 0.72 to 0.78 (even)
+and from 0.63 to 0.71 (random placement), and with three by 0.004 and 0.01. Further members, and attention over
+hand-made features, then added less than 0.001."""
+
+DEFAULT_SOURCES = (*HAND_MADE, *TRAINED)
+"""Names of the default engine's sources of evidence, in the order of the fusion network's inputs."""
+
+
+def default_learners() -> tuple[Learner, ...]:
+    """Return the sources of evidence that the engine fuses.
+
+    Where the weights of the learnt ones cannot be used, the hand-made ones stand alone, with a notice in the log.
+    """
+    hand_made = hand_made_learners()
+    try:
+        shipped_encoder()
+        trained = [shipped_modules(family)[member] for family, member in TRAINED.values()]
+    except StorageError as error:
+        logger.warning("The engine works without its learnt sources of evidence: %s", error.message)
+        return hand_made
+    return (*(m for m in hand_made if m.name in HAND_MADE), *trained)  # type: ignore[arg-type]
 
 
 def built(name: str) -> dict[str, nn.Module]:
@@ -199,9 +248,14 @@ def shipped_encoder(folder: Path | None = None) -> Encoder:
 
 def shipped_learners(name: str, folder: Path | None = None) -> tuple[Learner, ...]:
     """Return the trained learners of a family, as they come with the package or lie in ``folder``."""
+    return tuple(shipped_modules(name, folder).values())  # type: ignore[arg-type]
+
+
+def shipped_modules(name: str, folder: Path | None = None) -> dict[str, nn.Module]:
+    """Return the trained learners of a family by their short names."""
     modules = built(name)
     _from(folder, name, modules)
-    return tuple(modules.values())  # type: ignore[arg-type]
+    return modules
 
 
 def _from(folder: Path | None, name: str, modules: Modules) -> None:
