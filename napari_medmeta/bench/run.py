@@ -153,7 +153,7 @@ def _scored(plan: Plan, key: RunKey, task: Task, answer: Answer, loaded: LoadedC
         hausdorff_mm={s: None if b is None else b.hausdorff_mm for s, b in surfaces.items()},
         leak={s: None if e is None else e.leak for s, e in ends.items()},
         short={s: None if e is None else e.short for s, e in ends.items()},
-        expected_dice=answer.expected_dice,
+        expected_dice=dict(answer.expected_dice),
         seconds=answer.usage.seconds,
         cpu_seconds=answer.usage.cpu_seconds,
         visible_seconds=answer.visible_seconds,

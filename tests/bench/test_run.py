@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import pickle
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -195,6 +196,14 @@ def test_two_processes_give_the_same_table_as_one(cases, tmp_path):
     run_plan(even(cases[:2], FAST, ks=(1, 3)), one)
     run_plan(even(cases[:2], FAST, ks=(1, 3)), two, jobs=2)
     assert scores(one) == scores(two)
+
+
+def test_a_run_of_our_engine_comes_back_from_another_process(cases):
+    plan = even(cases[:1], ("medmeta",), ks=(3,))
+    (run,) = run_case(plan, cases[0], frozenset(keys_of(plan, cases[0])))
+    assert isinstance(run, Run)
+    assert run.expected_dice
+    assert pickle.loads(pickle.dumps(run)) == run
 
 
 def test_finished_runs_are_not_repeated(cases, tmp_path, monkeypatch):
