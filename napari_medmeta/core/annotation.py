@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from napari_medmeta.core.errors import AnnotationError, MissingExamplesError
 from napari_medmeta.core.geometry import Geometry
+from napari_medmeta.core.trust import require_trust
 from napari_medmeta.core.types import (
     BACKGROUND,
     MAX_STRUCTURES,
@@ -28,14 +29,25 @@ __all__ = ["Origin", "SliceExample", "Structure", "Support", "guess_axis", "supp
 
 @dataclass(frozen=True, slots=True)
 class Structure:
-    """One thing to segment: its label value (1 to 254), name, colour (``#rrggbb``) and lock."""
+    """One thing to segment.
+
+    Parameters
+    ----------
+    id, name, colour, locked
+        Its label value (1 to 254), what it is called, ``#rrggbb``, and whether nothing may change its voxels.
+    trust
+        Where it is known from earlier scans: how many times as far as usual each source of evidence is trusted
+        before anything was tested on this scan, as pairs of the source's name and the factor.
+    """
 
     id: int
     name: str
     colour: str
     locked: bool = False
+    trust: tuple[tuple[str, float], ...] = ()
 
     def __post_init__(self) -> None:
+        require_trust(dict(self.trust))
         if not 1 <= self.id <= MAX_STRUCTURES:
             raise AnnotationError(f"Structure number {self.id} cannot be used", expected=f"1 to {MAX_STRUCTURES}")
 
@@ -115,12 +127,15 @@ class Support:
         Ids of the structures to propose, ascending.
     generation
         Grows with every change in the session; a proposal carries the one it answers.
+    trust
+        What the structures' own `Structure.trust` says, by id and by the source's name.
     """
 
     shape: Triple
     examples: tuple[SliceExample, ...] = ()
     structures: tuple[int, ...] = ()
     generation: int = 0
+    trust: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         seen: set[SliceRef] = set()
@@ -144,7 +159,7 @@ class Support:
     def without(self, ref: SliceRef) -> Support:
         """Return the support as if the slice ``ref`` had never been painted."""
         kept = tuple(e for e in self.examples if e.ref != ref)
-        return Support(self.shape, kept, self.structures, self.generation)
+        return replace(self, examples=kept)
 
     def labels_and_known(self) -> tuple[LabelArray, MaskArray]:
         """Return dense (I, J, K) labels (0 where nothing is known) and the known mask."""

@@ -7,11 +7,14 @@ from dataclasses import dataclass
 
 from napari_medmeta.core.types import BACKGROUND, SliceRef, Triple
 
-__all__ = ["ExampleShare", "ExampleVoxel", "Explanation", "SourceShare", "summary_of"]
+__all__ = ["NETWORK", "ExampleShare", "ExampleVoxel", "Explanation", "SourceShare", "summary_of"]
+
+NETWORK = "trained network"
+"""What the trained network's correction of all sources is called beside them."""
 
 SHAPE, PATHS, LOOKS = "shape", "paths", "looks"
 
-KINDS: Mapping[str, str] = {"shape": SHAPE, "propagation": PATHS}
+KINDS: Mapping[str, str] = {"shape": SHAPE, "propagation": PATHS, NETWORK: NETWORK}
 """What kind of reason a source gives; all others judge by looks."""
 
 
@@ -44,17 +47,17 @@ class ExampleShare:
 
 @dataclass(frozen=True, slots=True)
 class SourceShare:
-    """What one source of evidence said about a voxel.
+    """What one source of evidence, or the trained network that corrects them all, said about a voxel.
 
     Parameters
     ----------
     vote
-        What it would have answered alone: 0 or a structure.
+        What it would have answered alone: 0 or a structure. The network never answers alone: with it, before smoothing.
     probability
         How likely it finds the answer that was given, in [0, 1].
     share
-        Its part of the pooled log-odds, in [-1, 1]: negative where it spoke against the answer. The
-        absolute shares of one explanation sum to 1.
+        Its part of the log-odds, in [-1, 1]: negative where it spoke against the answer; of the network, how far it
+        moved what the sources say together. The absolute shares of one explanation sum to 1.
     """
 
     name: str
@@ -80,7 +83,8 @@ class Explanation:
     examples
         The example slices that caused the answer, heaviest first. Empty far from every example.
     sources
-        The sources of evidence, in the engine's order. Empty where the user decided.
+        The sources of evidence, in the engine's order, and at last the trained network where there is one. Empty where
+        the user decided.
     summary
         All of it in one plain sentence.
     generation
@@ -110,7 +114,7 @@ def summary_of(
     >>> summary_of(1, [example], [source, shape], names={1: "liver"})
     'Mostly because it looks like voxels painted as liver on slice 42; the shape agrees.'
     """
-    shares = dict.fromkeys((LOOKS, SHAPE, PATHS), 0.0)
+    shares = dict.fromkeys((LOOKS, SHAPE, PATHS, NETWORK), 0.0)
     for source in sources:
         shares[KINDS.get(source.name, LOOKS)] += source.share
     refs = tuple(e.ref for e in examples)
@@ -122,6 +126,7 @@ def summary_of(
         LOOKS: f"it looks like voxels painted as {what}{_where(refs[:1])}",
         SHAPE: f"it lies where the shape{_where(refs[:2])} leads one to expect {what}",
         PATHS: f"no edge parts it from what was painted as {what}{_where(refs[:1])}",
+        NETWORK: f"the trained network finds {what} likelier here than all sources do together",
     }[strongest]
     other = SHAPE if strongest != SHAPE else LOOKS
     said = {SHAPE: "the shape", LOOKS: "its look"}[other]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
 from napari_medmeta.core.errors import InputError
+from napari_medmeta.core.trust import require_trust
 from napari_medmeta.core.types import FloatArray, MaskArray, Modality
 
 __all__ = ["MAX_NAME", "MAX_SAMPLES", "Expected", "KeptSamples", "LibraryEntry", "same_name"]
@@ -92,6 +94,9 @@ class LibraryEntry:
         What was drawn from the scan.
     encoder
         The engine's name for what made the samples' embedding; empty where none was kept.
+    trust
+        How many times as far as usual each source of evidence deserved trust there, by the source's name; empty where
+        that was not looked at.
     """
 
     id: str
@@ -105,9 +110,11 @@ class LibraryEntry:
     extent_mm: tuple[float, float, float]
     largest_share: float
     samples: KeptSamples
+    trust: Mapping[str, float] = field(default_factory=dict)
     encoder: str = ""
 
     def __post_init__(self) -> None:
+        require_trust(self.trust)
         if not self.structure.strip() or len(self.structure) > MAX_NAME:
             raise InputError("A library entry needs a name", expected=f"1 to {MAX_NAME} letters, such as Liver")
         sizes = (self.volume_ml, self.largest_share, *self.extent_mm, *self.spacing_mm)

@@ -40,6 +40,8 @@ class Proposal:
         For each slice along the examples' axis that holds a proposal, the expected Dice in [0, 1].
     trust
         For each structure, the weight of each source of evidence by name; weights sum to 1.
+    network
+        For each structure how far the trained network's correction was taken, in [0, 1]; empty where there is none.
     seconds
         Seconds by stage.
     """
@@ -53,6 +55,7 @@ class Proposal:
     slice_dice: Mapping[SliceRef, float] = field(default_factory=dict)
     trust: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
+    network: Mapping[int, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.labels.shape != self.box.shape or self.confidence.shape != self.box.shape:
@@ -64,7 +67,7 @@ class Proposal:
             array = getattr(self, name).view()
             array.setflags(write=False)
             object.__setattr__(self, name, array)
-        for name in ("expected_dice", "slice_dice", "trust", "seconds"):
+        for name in ("expected_dice", "slice_dice", "trust", "seconds", "network"):
             object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
 
     @property

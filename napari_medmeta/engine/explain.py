@@ -4,7 +4,8 @@ Each source gives its posterior of the answer to the support voxels it rests on:
 it is paid (Vinyals et al. 2016), prototypes among their members, trees among the samples in the same
 leaves (the forest as an adaptive neighbourhood; Lin and Jeon, "Random forests and adaptive nearest
 neighbors", JASA 2006), the shape between the contours it was interpolated from, and the walker, whose
-exact shares would need a solution for every seed, by nearness. Only the voxel's own slice is computed.
+exact shares would need a solution for every seed, by nearness. The trained network's share is how far it moves
+the pooled log-odds at the voxel. Only the voxel's own slice is computed.
 """
 
 from __future__ import annotations
@@ -28,14 +29,23 @@ from napari_medmeta.core import (
     Support,
     Triple,
 )
-from napari_medmeta.core.explanation import ExampleShare, ExampleVoxel, Explanation, SourceShare, summary_of
+from napari_medmeta.core.explanation import (
+    NETWORK,
+    ExampleShare,
+    ExampleVoxel,
+    Explanation,
+    SourceShare,
+    summary_of,
+)
+from napari_medmeta.engine.correction import corrected_log_odds, untested
 from napari_medmeta.engine.features import FeatureMaps
-from napari_medmeta.engine.fusion import FusionConfig, Trust, fit_trust, fused_log_posterior
+from napari_medmeta.engine.fusion import Trust, as_log_posterior, fit_trust, log_odds
 from napari_medmeta.engine.learners.base import Fitted, Scene
 from napari_medmeta.engine.learners.matching import FittedLearntMatching, FittedMatching
 from napari_medmeta.engine.learners.prototypical import FittedLearntPrototypes, FittedPrototypes
 from napari_medmeta.engine.learners.trees import FittedTrees
 from napari_medmeta.engine.learners.walk import FittedWalk
+from napari_medmeta.engine.network import FusionNetwork
 from napari_medmeta.engine.region import Region, find_region, make_task
 from napari_medmeta.engine.request import EngineConfig
 from napari_medmeta.engine.segmenter import Segmenter
@@ -58,16 +68,18 @@ def explain(
     names: Mapping[int, str] | None = None,
     proposal: Proposal | None = None,
     config: EngineConfig | None = None,
-    seed: int = 0,
+    seed: int | None = None,
 ) -> Explanation:
     """Explain the answer at ``voxel`` (i, j, k).
 
     Parameters
     ----------
     engine
-        The engine with its volume, or the features of one.
+        The engine with its volume, or the features of one, which know of no trained network.
     names
         The structures' names, for the summary.
+    config, seed
+        The engine's own without.
     proposal
         The answer on show: where it answers this very support, its label and its trust in the sources are
         explained; else the fused answer with the fixed trust.
@@ -84,11 +96,26 @@ def explain(
     said = _said_by_user(support, voxel, names)
     if said is not None:
         return said
-    config = config if config is not None else EngineConfig()
-    work = _Question(_maps_of(engine), support, voxel, config, seed)
+    work = _Question(_maps_of(engine), support, voxel, _settings(engine, config, seed))
     if not work.inside:
         return _far_away(support, voxel)
     return work.answer(names, proposal if proposal is not None and _answers(proposal, support, voxel) else None)
+
+
+@dataclass(frozen=True, eq=False)
+class _Settings:
+    """What the engine answers with."""
+
+    config: EngineConfig
+    network: FusionNetwork | None
+    seed: int
+
+
+def _settings(engine: Segmenter | FeatureMaps, config: EngineConfig | None, seed: int | None) -> _Settings:
+    if isinstance(engine, FeatureMaps):
+        return _Settings(config if config is not None else EngineConfig(), None, seed or 0)
+    own = engine._config if config is None else config
+    return _Settings(own, engine._network, engine._seed if seed is None else seed)
 
 
 def _maps_of(engine: Segmenter | FeatureMaps) -> FeatureMaps:
@@ -143,16 +170,17 @@ class _Answer:
 class _Question:
     """One voxel of one support set, with every source's evidence on its slice."""
 
-    def __init__(self, maps: FeatureMaps, support: Support, voxel: Triple, config: EngineConfig, seed: int) -> None:
+    def __init__(self, maps: FeatureMaps, support: Support, voxel: Triple, settings: _Settings) -> None:
         self._support = replace(support, structures=support.painted_structures())
-        self._voxel, self._config = voxel, config
+        config = settings.config
+        self._voxel, self._config, self._network = voxel, config, settings.network
         self._region: Region = find_region(self._support, maps.spacing_mm, config.region)
         start, stop = self._region.box.start, self._region.box.stop
         self.inside = all(a <= v < b for a, v, b in zip(start, voxel, stop, strict=True))
         if not self.inside:
             return
         self._task: Task = make_task(maps, self._support, self._region)
-        self._scene = Scene(self._task, config.scene, seed=seed)
+        self._scene = Scene(self._task, config.scene, seed=settings.seed)
         normal, rows, columns = self._region.order
         step, factor, _ = self._region.pooling
         self._place: Triple = (
@@ -165,11 +193,12 @@ class _Question:
     def answer(self, names: Mapping[int, str], proposal: Proposal | None) -> Explanation:
         """Return the explanation; ``proposal`` is the answer on show, or None."""
         depth, row, column = self._place
-        evidence = {n: f.evidence([depth])[:, 0, row, column] for n, f in self._fitted.items()}
+        slices = {n: f.evidence([depth]) for n, f in self._fitted.items()}
+        evidence = {n: e[:, 0, row, column] for n, e in slices.items()}
         trust = self._trust(proposal)
-        fused = fused_log_posterior({n: e[:, None] for n, e in evidence.items()}, trust)[:, 0]
-        answer = self._chosen(fused.exp(), proposal)
-        sources = self._sources(evidence, trust, answer)
+        odds = corrected_log_odds(self._network, self._scene, slices, trust, [depth])[:, 0, row, column]
+        answer = self._chosen(as_log_posterior(odds).exp(), proposal)
+        sources = self._sources(evidence, trust, odds, answer)
         examples = self._examples(evidence, trust, answer)
         label = self._id(answer.chosen)
         summary = summary_of(label, examples, sources, names=names)
@@ -182,11 +211,21 @@ class _Question:
 
     def _trust(self, proposal: Proposal | None) -> Trust:
         names, structures = tuple(self._fitted), self._support.structures
-        fixed = fit_trust(names, len(structures), (), self._config.fusion, self._task.device)
+        kept = [self._support.trust.get(s, {}) for s in structures]
+        trust = fit_trust(names, len(structures), (), self._config.fusion, self._task.device, kept=kept)
+        if self._network is not None:
+            trust = untested(trust)
         if proposal is None:
-            return fixed
-        rows = [_weights(proposal.trust.get(s, {}), names, self._config.fusion) for s in structures]
-        return replace(fixed, weights=torch.tensor(rows, device=self._task.device))
+            return trust
+        rows = [
+            _weights(proposal.trust.get(s, {}), names, w.tolist())
+            for s, w in zip(structures, trust.weights, strict=True)
+        ]
+        weights = torch.tensor(rows, device=self._task.device)
+        if trust.network is None:
+            return replace(trust, weights=weights)
+        followed = torch.tensor([proposal.network.get(s, 0.0) for s in structures], device=self._task.device)
+        return replace(trust, weights=weights, network=followed)
 
     def _chosen(self, posterior: Tensor, proposal: Proposal | None) -> _Answer:
         if proposal is None:
@@ -201,18 +240,23 @@ class _Question:
             probability = float(proposal.confidence_in(box)[0, 0, 0])
         return _Answer(chosen, probability, chosen or int(posterior[1:].argmax()) + 1)
 
-    def _sources(self, evidence: Mapping[str, Tensor], trust: Trust, answer: _Answer) -> tuple[SourceShare, ...]:
+    def _sources(
+        self, evidence: Mapping[str, Tensor], trust: Trust, odds: Tensor, answer: _Answer
+    ) -> tuple[SourceShare, ...]:
+        """Return what everyone added to ``odds``, the (S,) log-odds that came of it."""
         weights = trust.weights[answer.against - 1]
+        said = {name: evidence[name] for name in trust.names}
         sign = 1.0 if answer.chosen else -1.0
-        parts = [
-            sign * float(w) * _log_odds(evidence[n], answer.against) for n, w in zip(trust.names, weights, strict=True)
-        ]
-        total = sum(abs(p) for p in parts) or 1.0
+        parts = {
+            name: float(w * log_odds(e)[answer.against - 1]) for (name, e), w in zip(said.items(), weights, strict=True)
+        }
+        if trust.network is not None:
+            said[NETWORK] = as_log_posterior(odds)
+            parts[NETWORK] = float(odds[answer.against - 1]) - sum(parts.values())
+        total = sum(abs(part) for part in parts.values()) or 1.0
         return tuple(
-            SourceShare(
-                name, self._id(int(evidence[name].argmax())), float(evidence[name][answer.chosen].exp()), part / total
-            )
-            for name, part in zip(trust.names, parts, strict=True)
+            SourceShare(name, self._id(int(e.argmax())), float(e[answer.chosen].exp()), sign * parts[name] / total)
+            for name, e in said.items()
         )
 
     # -- the examples ---------------------------------------------------------------------------
@@ -368,15 +412,9 @@ class _Question:
         return out[0], out[1], out[2]
 
 
-def _weights(shares: Mapping[str, float], names: tuple[str, ...], config: FusionConfig) -> list[float]:
+def _weights(shares: Mapping[str, float], names: tuple[str, ...], fixed: list[float]) -> list[float]:
     # A proposal tells the shares; the fixed weights' sum gives them back a scale.
-    fixed = [config.weights[n] for n in names]
     return [shares.get(n, 0.0) * sum(fixed) for n in names] if shares else fixed
-
-
-def _log_odds(log_posterior: Tensor, c: int) -> float:
-    p = float(log_posterior[c].exp().clamp(1e-3, 1 - 1e-3))
-    return float(np.log(p / (1 - p)))
 
 
 def _normalised(weights: Tensor) -> Tensor | None:

@@ -31,6 +31,7 @@ __all__ = [
     "fused_log_posterior",
     "log_odds",
     "pooled_log_odds",
+    "starting_weights",
 ]
 
 
@@ -49,6 +50,8 @@ class FusionConfig:
         Strength of the pull towards the fixed weights with one left-out slice; it falls with more.
     voxels
         Voxels drawn from each left-out slice.
+    kept_share
+        How far the fixed weights follow what was fitted on earlier scans, in [0, 1].
     """
 
     weights: Mapping[str, float] = field(
@@ -64,6 +67,7 @@ class FusionConfig:
     )
     shrinkage: float = 2.0
     voxels: int = 4000
+    kept_share: float = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,11 +174,30 @@ def fuse(evidence: Mapping[str, Tensor], trust: Trust) -> Tensor:
     return fused_log_posterior(evidence, trust).argmax(0)
 
 
+def starting_weights(
+    names: Sequence[str], kept: Sequence[Mapping[str, float]], config: FusionConfig, device: torch.device
+) -> Tensor:
+    """Return (S, sources) float32: the weights that hold where nothing was tested on this scan.
+
+    ``kept`` tells for each structure how many times as far as usual a source was trusted on earlier scans; sources
+    that it does not name keep their usual weight, and names that are no source of today's are passed over.
+    """
+    usual = torch.tensor([config.weights[n] for n in names], device=device)
+    factors = torch.tensor([[row.get(n, 1.0) for n in names] for row in kept], dtype=torch.float32, device=device)
+    return usual * torch.lerp(torch.ones_like(factors), factors, config.kept_share)
+
+
 def fit_trust(
-    names: Sequence[str], structures: int, folds: Sequence[Fold], config: FusionConfig, device: torch.device
+    names: Sequence[str],
+    structures: int,
+    folds: Sequence[Fold],
+    config: FusionConfig,
+    device: torch.device,
+    *,
+    kept: Sequence[Mapping[str, float]] | None = None,
 ) -> Trust:
-    """Fit the weights on the left-out slices; without any, return the fixed ones."""
-    fixed = torch.tensor([config.weights[n] for n in names], device=device).repeat(structures, 1)
+    """Fit the weights on the left-out slices; without any, return the fixed ones (see `starting_weights`)."""
+    fixed = starting_weights(names, kept if kept is not None else [{}] * structures, config, device)
     weights = fixed
     if folds:
         odds, truth = _training_voxels(names, folds, config)

@@ -11,8 +11,9 @@ import numpy.typing as npt
 import torch
 from scipy import ndimage
 
-from napari_medmeta.core import Box, LabelArray, MissingExamplesError, Volume
+from napari_medmeta.core import Box, CancelToken, LabelArray, MissingExamplesError, Volume
 from napari_medmeta.core.library import KeptSamples, LibraryEntry
+from napari_medmeta.engine.adapted import adapted_trust
 from napari_medmeta.engine.anatomy import Anatomy, Grid, coarse_grid, maps_of, survey
 from napari_medmeta.engine.features import FeatureMaps, feature_count
 from napari_medmeta.engine.library_memory import embedded_at, encoder_name
@@ -69,13 +70,14 @@ def learn(
     colour: str = "#e2703a",
     config: KeepConfig | None = None,
     seed: int = 0,
+    cancel: CancelToken | None = None,
 ) -> LibraryEntry:
-    """Return what is kept of one structure.
+    """Return what is kept of one structure: samples, and how far each of the engine's sources deserved trust.
 
     Parameters
     ----------
     engine
-        An engine that was given ``volume``, or the features of it.
+        An engine that was given ``volume``, or the features of it; features alone say nothing of sources.
     labels
         (I, J, K) uint8: the finished segmentation.
     structure, name
@@ -85,6 +87,8 @@ def learn(
     ------
     MissingExamplesError
         When the structure is not there, or so small that its samples would give its shape away.
+    Cancelled
+        When ``cancel`` is set meanwhile.
     """
     config = config if config is not None else KeepConfig()
     mask = labels == structure
@@ -96,6 +100,8 @@ def learn(
     anatomy = survey(maps, volume.geometry)
     grid = coarse_grid(maps, detail_mm(volume_ml), most=config.most_voxels)
     samples = _samples(anatomy, grid, mask, name, config, np.random.default_rng(seed))
+    axis = volume.geometry.through_plane_axis
+    trust = adapted_trust(engine, labels, structure, axis=axis, cancel=cancel) if isinstance(engine, Segmenter) else {}
     return LibraryEntry(
         id=uuid.uuid4().hex,
         structure=name,
@@ -108,6 +114,7 @@ def learn(
         extent_mm=_extent(mask, anatomy),
         largest_share=_largest_share(mask),
         samples=samples,
+        trust=trust,
         encoder=encoder_name() if samples.embedding is not None else "",
     )
 

@@ -234,7 +234,8 @@ class Request:
         return as_log_posterior(corrected_log_odds(self._network, self._scene, evidence, trust, depths))
 
     def _trust(self, folds: Sequence[Fold]) -> Trust:
-        trust = fit_trust(self._names, self._task.structures, folds, self._config.fusion, self._task.device)
+        kept = [self._support.trust.get(s, {}) for s in self._support.structures]
+        trust = fit_trust(self._names, len(kept), folds, self._config.fusion, self._task.device, kept=kept)
         return trust if self._network is None else check_network(self._network, folds, trust)
 
     def _folds(self) -> list[Fold]:
@@ -320,6 +321,7 @@ class Request:
             slice_dice={ref: dice for part in parts for ref, dice in part.slice_dice.items()},
             trust={s: trust.shares(n) for n, s in enumerate(structures, start=1)},
             seconds=dict(self._seconds),
+            network={} if trust.network is None else dict(zip(structures, trust.network.tolist(), strict=True)),
         )
 
 

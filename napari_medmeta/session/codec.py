@@ -269,18 +269,31 @@ def _patch_in(row: Sequence[Json], chunks: list[bytes], shape: Triple) -> Patch:
 
 
 def _table_out(structures: tuple[Structure, ...]) -> Json:
-    return [[s.id, s.name, s.colour, s.locked] for s in structures]
+    # What earlier scans taught only where there is any, so that earlier versions can read what they could have written.
+    return [[s.id, s.name, s.colour, s.locked, *_trust_out(s)] for s in structures]
+
+
+def _trust_out(structure: Structure) -> list[Json]:
+    kept: dict[str, Json] = {**dict(structure.trust)}
+    return [kept] if kept else []
 
 
 def _table_in(value: Json) -> tuple[Structure, ...]:
     rows = [_row(v) for v in _row(value)]
-    structures = tuple(
-        Structure(_number(n), require_name(str(name)), require_colour(str(colour)), _bool(locked))
-        for n, name, colour, locked in rows
-    )
+    structures = tuple(_structure_in(row) for row in rows)
     ids = [s.id for s in structures]
     _require(ids == sorted(set(ids)))
     return structures
+
+
+def _structure_in(row: Sequence[Json]) -> Structure:
+    number, name, colour, locked, *rest = row
+    _require(len(rest) <= 1)
+    trust = rest[0] if rest else {}
+    if not isinstance(trust, dict):
+        raise damaged()
+    kept = tuple((source, _factor(value)) for source, value in trust.items())
+    return Structure(_number(number), require_name(str(name)), require_colour(str(colour)), _bool(locked), kept)
 
 
 def _ref_in(row: Sequence[Json], shape: Triple) -> SliceRef:
@@ -318,6 +331,12 @@ def _number(value: Json) -> int:
 
 def _number_or_none(value: Json) -> int | None:
     return None if value is None else _number(value)
+
+
+def _factor(value: Json) -> float:
+    if not isinstance(value, float):
+        raise damaged()
+    return value
 
 
 def _share(value: Json) -> float:

@@ -95,6 +95,9 @@ def _about(entry: LibraryEntry) -> str:
         "count": len(entry.samples.inside),
         "channels": entry.samples.features.shape[1],
     }
+    # Only where there is any, so that what was kept before is written as it was.
+    if entry.trust:
+        about["trust"] = {**entry.trust}
     if entry.samples.embedding is not None:
         about |= {"encoder": entry.encoder, "embedding": entry.samples.embedding.shape[1]}
     return json.dumps(about, separators=(",", ":"))
@@ -129,9 +132,10 @@ def _entry(row: Sequence[Any], path: Path) -> LibraryEntry:
             extent_mm=_three(about["extent_mm"]),
             largest_share=float(about["largest_share"]),
             samples=samples,
+            trust={str(name): float(factor) for name, factor in about.get("trust", {}).items()},
             encoder=str(about.get("encoder", "")),
         )
-    except (ValueError, TypeError, KeyError, RecursionError, InputError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, InputError) as error:
         raise KIND.damaged(path) from error
 
 

@@ -99,7 +99,7 @@ class Step:
         if self.patches or self.records:
             return True
         table = self.table
-        return table is not None and [s.id for s in table.before] != [s.id for s in table.after]
+        return table is not None and [(s.id, s.trust) for s in table.before] != [(s.id, s.trust) for s in table.after]
 
     @property
     def box(self) -> Box | None:

@@ -56,7 +56,8 @@ class SupportBuilder:
             examples += _sparse_examples(state)
             examples.sort(key=lambda e: e.ref)
             ids = tuple(sorted(state.ids))
-            self._last = Support(state.geometry.shape, tuple(examples), ids, state.generation)
+            trust = {s.id: dict(s.trust) for s in state.structures if s.trust}
+            self._last = Support(state.geometry.shape, tuple(examples), ids, state.generation, trust)
         return self._last
 
     def _complete(self, state: State, ref: SliceRef, record: SliceRecord) -> SliceExample:

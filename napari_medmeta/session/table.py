@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 
 from napari_medmeta.core import MAX_STRUCTURES, AnnotationError, LabelArray, SliceRef, Structure, label_slice
@@ -19,6 +20,7 @@ __all__ = [
     "rename_structure",
     "require_colour",
     "require_name",
+    "trust_sources",
 ]
 
 _PALETTE = (
@@ -101,6 +103,22 @@ def remove_structure(state: State, number: int) -> Step:
         changes,
         table=Table(state.structures, after),
         selection=Selection(state.active, active) if active != state.active else None,
+    )
+
+
+def trust_sources(state: State, kept: Mapping[int, Mapping[str, float]]) -> Step:
+    """Return the step that lets earlier scans say how far each source of evidence is trusted to begin with.
+
+    ``kept`` tells for structures of the table what their `Structure.trust` is to be; the others keep theirs.
+    """
+    trust = {number: tuple(sorted((n, float(f)) for n, f in row.items())) for number, row in kept.items()}
+    changed = {state.structure(number).id: row for number, row in trust.items()}
+    after = tuple(replace(s, trust=changed.get(s.id, s.trust)) for s in state.structures)
+    return Step(
+        "trust_sources",
+        f"begin with what earlier scans taught about the {state.names(changed)}",
+        {"structures": [*sorted(changed)]},
+        table=Table(state.structures, after) if after != state.structures else None,
     )
 
 

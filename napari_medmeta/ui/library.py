@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
@@ -22,6 +22,7 @@ from napari_medmeta.core import (
     Volume,
 )
 from napari_medmeta.core.library import LibraryEntry, same_name
+from napari_medmeta.core.trust import mean_trust
 from napari_medmeta.session.library import LIBRARY_SUFFIX, Library
 from napari_medmeta.ui.controller import Controller
 from napari_medmeta.ui.opening import user_folder
@@ -31,8 +32,8 @@ __all__ = ["Learning", "LibraryDesk", "Recalling", "blended", "default_library",
 
 Entries: TypeAlias = Mapping[int, Sequence[LibraryEntry]]
 
-Learning: TypeAlias = Callable[[Any, Volume, LabelArray, Structure], LibraryEntry]
-"""Engine, scan, finished labels and structure in, entry out; called in the background."""
+Learning: TypeAlias = Callable[[Any, Volume, LabelArray, Structure, CancelToken], LibraryEntry]
+"""Engine, scan, finished labels, structure and what tells to stop in, entry out; called in the background."""
 
 
 class Recalling(Protocol):
@@ -116,7 +117,7 @@ class LibraryDesk:
             for n, structure in enumerate(here):
                 cancel.raise_if_cancelled()
                 progress(n / len(here), f"learning {structure.name}")
-                entries.append(learning(engine, volume, labels, structure))
+                entries.append(learning(engine, volume, labels, structure, cancel))
             return _Learnt(desk, tuple(entries), unseen)
 
         controller.told.emit("Learning these structures for the next patient …")
@@ -140,6 +141,7 @@ class LibraryDesk:
                 kind = self._volume.modality
                 controller.told.emit(f"The library keeps none of these structures on {kind} scans yet.")
             return False
+        self._begin_with(wanted)
         recalling, volume, desk = self._recalling, self._volume, id(self)
         generation, axis = controller.session.generation, controller.focus.axis
 
@@ -180,6 +182,12 @@ class LibraryDesk:
             if kept and not structure.locked and structure.id not in painted:
                 found[structure.id] = kept
         return found
+
+    def _begin_with(self, wanted: Entries) -> None:
+        """Let the structures start from the trust in the sources of evidence that their entries tell."""
+        kept = {structure: trust for structure, e in wanted.items() if (trust := mean_trust(x.trust for x in e))}
+        if kept:
+            self._controller.session.trust_sources(kept)
 
     def _receive(self, answer: object) -> None:
         if isinstance(answer, _Learnt) and answer.desk == id(self):
@@ -231,19 +239,17 @@ def blended(proposal: Proposal, recalled: Proposal, structures: frozenset[int]) 
     if not fill.any():
         return proposal
     labels[fill], confidence[fill] = older[fill], recalled.confidence_in(box)[fill]
-    return Proposal(
-        generation=proposal.generation,
+    return replace(
+        proposal,
         box=box,
         labels=labels,
         confidence=confidence,
-        covered=proposal.covered,
         expected_dice={
             **{s: d for s, d in recalled.expected_dice.items() if s in structures},
             **proposal.expected_dice,
         },
         slice_dice={**recalled.slice_dice, **proposal.slice_dice},
         trust={**{s: t for s, t in recalled.trust.items() if s in structures}, **proposal.trust},
-        seconds=proposal.seconds,
     )
 
 
@@ -263,11 +269,14 @@ def _as_shown(controller: Controller) -> tuple[LabelArray, bool]:
     return labels, bool(still_open.any())
 
 
-def _learnt_by_the_engine(engine: Any, volume: Volume, labels: LabelArray, structure: Structure) -> LibraryEntry:
+def _learnt_by_the_engine(
+    engine: Any, volume: Volume, labels: LabelArray, structure: Structure, cancel: CancelToken
+) -> LibraryEntry:
     # Imported in the background: the libraries behind it take seconds to load.
     from napari_medmeta.engine.keeping import learn
 
-    return learn(engine, volume, labels, structure=structure.id, name=structure.name, colour=structure.colour)
+    name, colour = structure.name, structure.colour
+    return learn(engine, volume, labels, structure=structure.id, name=name, colour=colour, cancel=cancel)
 
 
 def _recalled_by_the_engine(

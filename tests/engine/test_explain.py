@@ -7,9 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
 
 from napari_medmeta.core import AnnotationError, MissingExamplesError, Origin, SliceRef, Support, support_from_labels
-from napari_medmeta.core.explanation import Explanation
+from napari_medmeta.core.explanation import NETWORK, Explanation
 from napari_medmeta.core.phantoms import Phantom, torso_ct
 from napari_medmeta.engine import EngineConfig, Segmenter
 from napari_medmeta.engine.choices import engine_config
@@ -55,7 +56,85 @@ def test_the_weights_sum_to_at_most_one_and_the_sources_shares_to_one(
     assert 0.5 < total <= 1 + 1e-5
     assert all(sum(v.weight for v in e.voxels) <= e.weight + 1e-6 for e in found.examples)
     assert sum(abs(s.share) for s in found.sources) == pytest.approx(1)
-    assert {"shape", "matching", "trees", "propagation"} <= {s.name for s in found.sources}
+    learners = [learner.name for learner in EngineConfig().learners]
+    assert [s.name for s in found.sources if s.name != NETWORK] == learners
+
+
+class _Adds(nn.Module):
+    """A network that moves the log-odds up everywhere."""
+
+    def forward(self, views: Tensor, log_odds: Tensor) -> Tensor:
+        return log_odds + 1.5
+
+
+@pytest.fixture(scope="module")
+def corrected(phantom: Phantom) -> Segmenter:
+    """An engine with a network whose correction is known."""
+    engine = Segmenter(device="cpu")
+    engine._network = _Adds()  # type: ignore[assignment]
+    engine.set_volume(phantom.volume)
+    return engine
+
+
+def network_to_shape(explanation: Explanation) -> float:
+    """How much the network says for each bit that the shape says."""
+    shares = {s.name: s.share for s in explanation.sources}
+    return shares[NETWORK] / shares["shape"]
+
+
+def test_the_networks_share_is_what_it_moved_as_far_as_it_was_followed(
+    corrected: Segmenter, paint: Paint, phantom: Phantom
+) -> None:
+    support, voxel = paint(8, 12, 17, generation=3), inside(phantom, 1, 13)
+    answer = corrected.segment(support)
+    half, whole = (
+        explain(corrected, support, voxel, proposal=replace(answer, network=dict.fromkeys((1, 2), followed)))
+        for followed in (0.5, 1.0)
+    )
+    assert network_to_shape(whole) > 0
+    assert network_to_shape(half) == pytest.approx(network_to_shape(whole) / 2, rel=1e-3)
+
+
+def test_a_network_that_speaks_against_the_answer_has_a_share_below_zero(
+    corrected: Segmenter, paint: Paint, phantom: Phantom
+) -> None:
+    z, row, column = inside(phantom, 1, 13)
+    found = explain(corrected, paint(8, 12, 17), (z, row - 5, column))
+    assert found.label == 0
+    assert found.sources[-1].name == NETWORK
+    assert found.sources[-1].share < 0
+
+
+def test_a_network_that_is_not_followed_has_no_share(corrected: Segmenter, paint: Paint, phantom: Phantom) -> None:
+    support = paint(8, 12, 17, generation=3)
+    ignored = replace(corrected.segment(support), network={1: 0.0, 2: 0.0})
+    found = explain(corrected, support, inside(phantom, 1, 13), proposal=ignored)
+    assert found.sources[-1].name == NETWORK
+    assert found.sources[-1].share == pytest.approx(0, abs=1e-6)
+    assert sum(abs(s.share) for s in found.sources) == pytest.approx(1)
+
+
+def test_an_answer_of_the_sources_outweighs_what_speaks_against_it(
+    ready: Segmenter, paint: Paint, phantom: Phantom
+) -> None:
+    found = explain(ready, paint(8, 12, 17), inside(phantom, 1, 13))
+    assert found.label == 1
+    assert sum(s.share for s in found.sources) > 0
+
+
+def test_a_proposal_tells_how_far_the_network_was_followed(corrected: Segmenter, paint: Paint) -> None:
+    found = corrected.segment(paint(8, 12, 17))
+    assert set(found.network) == {1, 2}
+    assert all(0.0 <= share <= 1.0 for share in found.network.values())
+
+
+def test_an_engine_without_a_network_names_none(paint: Paint, phantom: Phantom) -> None:
+    engine = Segmenter(device="cpu", config=EngineConfig(network=False))
+    engine.set_volume(phantom.volume)
+    support = paint(8, 12, 17)
+    found = explain(engine, support, inside(phantom, 1, 13))
+    assert NETWORK not in [s.name for s in found.sources]
+    assert engine.segment(support).network == {}
 
 
 def test_removing_the_example_that_weighs_most_changes_the_explanation(

@@ -54,6 +54,29 @@ def test_what_is_kept_comes_back(library: Library) -> None:
     assert (found.modality, found.volume_ml, found.day) == (kept.modality, kept.volume_ml, kept.day)
 
 
+def test_trust_is_kept_exported_and_imported(tmp_path: Path) -> None:
+    trust = {"shape": 0.5, "trees": 2.25}
+    library = Library(tmp_path / "one.medlib")
+    library.add([replace(entry(1), trust=trust)])
+    library.rename(entry(1).id, "Left lobe")
+    other = Library(tmp_path / "other.medlib")
+    other.import_from(library.export(tmp_path / "carried.medlib"))
+    assert [dict(e.trust) for e in other.entries()] == [trust]
+
+
+def test_a_library_from_before_trust_was_kept_still_opens(library: Library) -> None:
+    with sqlite3.connect(library.path) as connection:
+        texts = [about for (about,) in connection.execute("SELECT about FROM entry")]
+    connection.close()
+    assert not any("trust" in text for text in texts), "written as an earlier version did"
+    assert [dict(e.trust) for e in library.entries()] == [{}, {}, {}]
+
+
+def test_trust_that_cannot_be_is_refused() -> None:
+    with pytest.raises(InputError, match="cannot be"):
+        replace(entry(), trust={"shape": -1.0})
+
+
 def test_a_library_that_was_never_written_is_empty_and_leaves_no_file(tmp_path: Path) -> None:
     library = Library(tmp_path / "none.medlib")
     assert library.entries() == library.names() == ()

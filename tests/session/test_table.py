@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from napari_medmeta.core import AnnotationError, Geometry, MaskArray, SliceRef, Structure
+from napari_medmeta.core import AnnotationError, Geometry, InputError, MaskArray, SliceRef, Structure
 from napari_medmeta.session import PaintMode, Session, Topic
 
 AXIAL = SliceRef(0, 2)
@@ -99,3 +102,54 @@ def test_choosing_a_structure_keeps_what_can_be_redone(session: Session, square:
     assert (session.labels == 1).any()
     with pytest.raises(AnnotationError, match="no structure 7"):
         session.set_active(7)
+
+
+KEPT = {1: {"trees": 2.0, "shape": 0.5}}
+
+
+def test_what_earlier_scans_taught_reaches_the_support_and_is_one_undo_step(session: Session) -> None:
+    before = session.generation
+    session.trust_sources(KEPT)
+    assert session.support().trust == KEPT
+    assert session.generation > before
+    assert not session.trust_sources(KEPT), "nothing new"
+    session.undo()
+    assert session.support().trust == {}
+    session.redo()
+    assert session.support().trust == KEPT
+
+
+def test_what_earlier_scans_taught_stays_with_the_structure_and_goes_with_it(session: Session) -> None:
+    session.trust_sources(KEPT)
+    session.rename_structure(1, "Something else")
+    assert session.support().trust == KEPT
+    session.remove_structure(1)
+    assert session.support().trust == {}
+    session.add_structure("new one")
+    assert session.support().trust == {}
+
+
+def test_trust_of_no_structure_or_with_impossible_numbers_changes_nothing(session: Session) -> None:
+    with pytest.raises(AnnotationError, match="no structure 9"):
+        session.trust_sources({9: {"trees": 1.0}})
+    with pytest.raises(InputError, match="cannot be"):
+        session.trust_sources({1: {"trees": -1.0}})
+    assert session.support().trust == {}
+
+
+@pytest.mark.parametrize("checkpoint", [True, False])
+def test_a_reopened_session_begins_with_what_earlier_scans_taught(
+    geometry: Geometry, tmp_path: Path, checkpoint: bool
+) -> None:
+    path = tmp_path / "case.medmeta"
+    session = Session.create(geometry, fingerprint="a scan", path=path)
+    session.add_structure("liver")
+    session.trust_sources(KEPT)
+    session.close()
+    if not checkpoint:
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("DELETE FROM checkpoint")
+            connection.commit()
+    again = Session.open(path)
+    assert again.support().trust == KEPT
+    again.close()

@@ -28,6 +28,7 @@ from napari_medmeta.core import (
 )
 from napari_medmeta.core.library import Expected, KeptSamples, LibraryEntry
 from napari_medmeta.core.phantoms import torso_ct
+from napari_medmeta.core.proposal import FROM_LIBRARY
 from napari_medmeta.session import Session, SliceState
 from napari_medmeta.session.library import Library
 from napari_medmeta.ui.controller import Controller
@@ -38,7 +39,7 @@ from napari_medmeta.ui.worker import EngineWorker
 from napari_medmeta.ui.worklist import CaseState, Worklist, scans_in
 
 
-def learnt(engine: Any, volume: Volume, labels: LabelArray, structure: Structure) -> LibraryEntry:
+def learnt(engine: Any, volume: Volume, labels: LabelArray, structure: Structure, cancel: CancelToken) -> LibraryEntry:
     n = 8
     samples = KeptSamples(
         features=np.zeros((n, 2), np.float32),
@@ -59,6 +60,7 @@ def learnt(engine: Any, volume: Volume, labels: LabelArray, structure: Structure
         extent_mm=(1.0, 1.0, 1.0),
         largest_share=1.0,
         samples=samples,
+        trust={"shape": 2.0} if structure.name == "Liver" else {},
     )
 
 
@@ -86,6 +88,7 @@ def recalled(
         covered=whole,
         expected_dice=dict.fromkeys(entries, 0.7),
         slice_dice={SliceRef(0, i): 0.7 for i in (1, 2, 3)},
+        trust={structure: {FROM_LIBRARY: 1.0} for structure in entries},
     )
 
 
@@ -149,6 +152,22 @@ def test_only_the_structures_of_the_table_are_proposed_where_it_has_some(full: L
     assert desk.propose()
     assert [s.name for s in controller.structures] == ["spleen"]
     assert set(np.unique(controller.proposed_labels(Box.whole(SHAPE)))) == {0, 1}
+
+
+def test_a_new_scan_begins_with_the_trust_that_is_kept(full: Library) -> None:
+    controller, desk, _ = case(full)
+    assert controller.session.support().trust == {}
+    assert desk.propose()
+    assert controller.session.support().trust == {1: {"shape": 2.0}}
+    assert controller.session.proposal is not None
+
+
+def test_a_structure_that_the_library_does_not_know_keeps_the_usual_trust(full: Library) -> None:
+    controller, desk, _ = case(full)
+    controller.add_structure("Pancreas")
+    controller.add_structure("Spleen")
+    assert desk.propose()
+    assert controller.session.support().trust == {}
 
 
 def test_nothing_known_is_said(full: Library) -> None:
