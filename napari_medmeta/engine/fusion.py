@@ -56,13 +56,16 @@ class FusionConfig:
 
     weights: Mapping[str, float] = field(
         default_factory=lambda: {
-            "shape": 0.4,
-            "prototypes": 0.1,
-            "prototypes and place": 0.4,
+            "shape": 0.25,
+            "prototypes": 0.25,
+            "prototypes and place": 0.15,
             "matching": 0.1,
             "matching and place": 0.4,
-            "trees": 0.7,
-            "propagation": 1.0,
+            "trees": 0.5,
+            "propagation": 0.65,
+            "learnt prototypes": 0.5,
+            "correspondence": 0.65,
+            "reptile": 0.5,
         }
     )
     shrinkage: float = 2.0
@@ -111,6 +114,8 @@ class Trust:
         (S,) float32: Dice of the fused answer on the left-out slices; NaN where none was painted.
     network
         (S,) float32 in [0, 1]: how far the trained network's correction is taken; None where there is none.
+    last
+        (S, 2, F+1) float32: the network's last layer as adapted to this scan; None where it did not adapt.
     fixed
         (S, sources) float32: the weights that hold where nothing could be tested; None where ``weights`` hold
         everywhere.
@@ -123,6 +128,7 @@ class Trust:
     weights: Tensor
     expected_dice: Tensor
     network: Tensor | None = None
+    last: Tensor | None = None
     fixed: Tensor | None = None
     tested_mm: float = math.inf
 

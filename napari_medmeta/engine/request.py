@@ -33,8 +33,8 @@ from napari_medmeta.engine.correction import check_network, corrected_log_odds
 from napari_medmeta.engine.expectation import expected_dice, slice_dice
 from napari_medmeta.engine.features import FeatureMaps
 from napari_medmeta.engine.fusion import Fold, FusionConfig, Trust, as_log_posterior, fit_trust
-from napari_medmeta.engine.learners import default_learners
 from napari_medmeta.engine.learners.base import Fitted, Learner, Scene, SceneConfig
+from napari_medmeta.engine.learners.registry import default_learners
 from napari_medmeta.engine.learners.walk import WalkConfig, refine, walled_slab
 from napari_medmeta.engine.network import FusionNetwork
 from napari_medmeta.engine.region import Region, RegionConfig, find_region, make_task
