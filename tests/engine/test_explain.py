@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
 
 from napari_medmeta.core import AnnotationError, MissingExamplesError, Origin, SliceRef, Support, support_from_labels
 from napari_medmeta.core.explanation import NETWORK, Explanation
@@ -17,6 +16,7 @@ from napari_medmeta.engine.choices import engine_config
 from napari_medmeta.engine.explain import explain
 from napari_medmeta.engine.fusion import FusionConfig
 from napari_medmeta.engine.learners.interpolation import shape_field
+from napari_medmeta.engine.network import FusionNetwork, NetworkConfig
 from napari_medmeta.engine.task import UNKNOWN, PaintedSlice, Task
 
 Paint = Callable[..., Support]
@@ -60,18 +60,14 @@ def test_the_weights_sum_to_at_most_one_and_the_sources_shares_to_one(
     assert [s.name for s in found.sources if s.name != NETWORK] == learners
 
 
-class _Adds(nn.Module):
-    """A network that moves the log-odds up everywhere."""
-
-    def forward(self, views: Tensor, log_odds: Tensor) -> Tensor:
-        return log_odds + 1.5
-
-
 @pytest.fixture(scope="module")
 def corrected(phantom: Phantom) -> Segmenter:
     """An engine with a network whose correction is known."""
     engine = Segmenter(device="cpu")
-    engine._network = _Adds()  # type: ignore[assignment]
+    network = FusionNetwork(NetworkConfig(tuple(learner.name for learner in EngineConfig().learners)))
+    # Its heads start at zero: only the last one's bias speaks, everywhere the same.
+    torch.nn.init.constant_(network.presence[-1].bias, 1.5)  # type: ignore[arg-type]
+    engine._network = network.eval()
     engine.set_volume(phantom.volume)
     return engine
 
