@@ -13,11 +13,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy import optimize
 from torch import Tensor
 
-from napari_medmeta.engine.fusion import Fold, Trust, pooled_log_odds
+from napari_medmeta.engine.fusion import Fold, Row, Trust, pooled_log_odds
 from napari_medmeta.engine.learners.base import Scene
 from napari_medmeta.engine.network import FusionNetwork, Sight, look, read
 
@@ -103,18 +105,19 @@ def _fitted(network: FusionNetwork, lessons: Sequence[_Lesson]) -> Tensor:
     start = network.last.detach()
     if not inputs.shape[1]:
         return start.expand(len(inputs), *start.shape)
-    moved = torch.zeros(len(inputs), *start.shape, device=inputs.device, requires_grad=True)
-    optimizer = torch.optim.LBFGS([moved], max_iter=STEPS, line_search_fn="strong_wolfe")
+    shape = (len(inputs), *start.shape)
 
-    def loss() -> Tensor:
-        optimizer.zero_grad()
-        belief, addition = torch.einsum("smf,skf->ksm", inputs, start + moved)
-        odds = FusionNetwork.joined(belief, addition, before, after)
-        entropy = F.binary_cross_entropy_with_logits(odds, target, reduction="none").mean(1).sum()
-        total: Tensor = entropy + PULL / len(lessons) * (moved**2).sum()
-        total.backward()
-        return total
+    def loss(values: Row) -> tuple[float, Row]:
+        with torch.enable_grad():
+            moved = torch.from_numpy(values).to(inputs).reshape(shape).requires_grad_()
+            belief, addition = torch.einsum("smf,skf->ksm", inputs, start + moved)
+            odds = FusionNetwork.joined(belief, addition, before, after)
+            entropy = F.binary_cross_entropy_with_logits(odds, target, reduction="none").mean(1).sum()
+            total = entropy + PULL / len(lessons) * (moved**2).sum()
+            (gradient,) = torch.autograd.grad(total, moved)
+        return float(total.detach()), gradient.double().cpu().numpy().reshape(-1)
 
-    with torch.enable_grad():
-        optimizer.step(loss)
-    return (start + moved).detach()
+    # torch's own optimizers load its compiler first: two seconds for whoever waits.
+    nothing = np.zeros(int(np.prod(shape)))
+    best = optimize.minimize(loss, nothing, jac=True, method="L-BFGS-B", options={"maxiter": STEPS})
+    return start + torch.from_numpy(best.x).to(inputs).reshape(shape)

@@ -260,8 +260,7 @@ class FittedCorrespondence:
         """Return (S+1, n, H, W) log-posteriors; slices beyond the nearest walls play no part."""
         first, stop = walled_slab(self.scene.task, depths)
         chains = _Chains(self.learner, self.scene, first, stop)
-        rows = torch.as_tensor([z - first for z in depths], device=self.scene.task.device)
-        mixed = torch.exp(self.learner.log_trust) * chains.mixed()[:, rows]
+        mixed = torch.exp(self.learner.log_trust) * chains.mixed([z - first for z in depths])
         return self._pasted(mixed, depths, chains.window)
 
     def _pasted(self, inside: Tensor, depths: Sequence[int], window: tuple[slice, slice]) -> Tensor:
@@ -289,11 +288,11 @@ class _Chains:
         self._known = self._task.classes[inside] >= 0
         self._starts = _starts(self._task, self._depths, self._prior, self.window)
 
-    def mixed(self) -> Tensor:
-        """Return (S+1, n, h, w) log-posteriors: both directions, the nearer start counting more."""
-        below, above = (self._gaps(up) ** torch.exp(self._learner.log_nearness) for up in (True, False))
+    def mixed(self, rows: Sequence[int]) -> Tensor:
+        """Return (S+1, n, h, w) log-posteriors of n rows: both directions, the nearer start counting more."""
+        below, above = (self._gaps(up)[list(rows)] ** torch.exp(self._learner.log_nearness) for up in (True, False))
         share = (above / (below + above))[:, None, None]
-        return share * self._carried(up=True).log() + (1 - share) * self._carried(up=False).log()
+        return share * self._carried(rows, up=True).log() + (1 - share) * self._carried(rows, up=False).log()
 
     def _gaps(self, up: bool) -> Tensor:
         """Return (n,) distance in slices to the last painted slice in this direction; far where there is none."""
@@ -301,10 +300,11 @@ class _Chains:
         behind = [[abs(z - p) for p in painted if (p <= z if up else p >= z)] for z in self._depths]
         return torch.tensor([min(b, default=NO_START) + 1e-3 for b in behind], device=self._prior.device)
 
-    def _carried(self, *, up: bool) -> Tensor:
-        """Return (S+1, n, h, w) probabilities after the chain that runs up, or down, through the slab."""
-        steps = self._steps(up=up)
-        order = range(len(self._depths)) if up else range(len(self._depths) - 1, -1, -1)
+    def _carried(self, rows: Sequence[int], *, up: bool) -> Tensor:
+        """Return (S+1, n, h, w) probabilities of n rows after the chain that runs up, or down, as far as they lie."""
+        first, stop = (0, max(rows) + 1) if up else (min(rows), len(self._depths))
+        steps = self._steps(first, stop, up=up)
+        order = range(first, stop) if up else range(stop - 1, first - 1, -1)
         carried: dict[int, Tensor] = {}
         state: Tensor | None = None
         for row in order:
@@ -312,15 +312,15 @@ class _Chains:
             if state is None or self._depths[row] in self._task.walls:
                 state = start
             else:
-                step = steps[:, row - 1 if up else row]
+                step = steps[:, row - 1 - first if up else row - first]
                 moved = self._stepped(step, state, self._prior[:, row])
                 state = torch.where(self._known[row], start, moved)
             carried[row] = state
-        return torch.stack([carried[row] for row in range(len(self._depths))], dim=1)
+        return torch.stack([carried[row] for row in rows], dim=1)
 
-    def _steps(self, *, up: bool) -> Tensor:
-        """Return (offsets + 1, n - 1, h, w): A of each pair of neighbouring slices; the last place is nowhere."""
-        here, before = (self._vectors[:, 1:], self._vectors[:, :-1])
+    def _steps(self, first: int, stop: int, *, up: bool) -> Tensor:
+        """Return (offsets + 1, n - 1, h, w): A of each pair of neighbouring rows; the last place is nowhere."""
+        here, before = (self._vectors[:, first + 1 : stop], self._vectors[:, first : stop - 1])
         if not up:
             here, before = before, here
         sharpness, stiffness = torch.exp(self._learner.log_sharpness), torch.exp(self._learner.log_stiffness)
