@@ -153,7 +153,7 @@ def _count(text: str) -> int:
 def _require_possible(args: argparse.Namespace) -> None:
     """Refuse what could not be done, before minutes are spent on it."""
     from napari_medmeta.core import InputError, MissingExamplesError, UnreadableFileError
-    from napari_medmeta.io import require_measurement_path, require_savable
+    from napari_medmeta.io import require_savable, require_table_path
 
     if len(args.others) != len(args.other_labels):
         raise InputError(
@@ -168,7 +168,7 @@ def _require_possible(args: argparse.Namespace) -> None:
         raise MissingExamplesError(
             NO_EXAMPLES, next_step="Give --examples, --session, --from with --from-labels, or --from-library"
         )
-    require_measurement_path(args.output)
+    require_table_path(args.output)
     require_writable(args.output)
     if args.masks is not None:
         require_savable(args.masks)

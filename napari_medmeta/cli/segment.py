@@ -140,11 +140,11 @@ def _require_learner(name: str | None) -> None:
 
 def _require_outputs(args: argparse.Namespace) -> None:
     """Refuse names that could not be written, before minutes are spent on their content."""
-    from napari_medmeta.io import require_measurement_path, require_savable
+    from napari_medmeta.io import require_savable, require_table_path
 
     require_savable(args.output, source=_source(args))
     if args.measurements is not None:
-        require_measurement_path(args.measurements)
+        require_table_path(args.measurements)
     for path in (args.output, args.measurements, args.report):
         if path is not None:
             require_writable(path)

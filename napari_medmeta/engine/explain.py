@@ -3,9 +3,12 @@
 Each source gives its posterior of the answer to the support voxels it rests on: attention is shared out as
 it is paid (Vinyals et al. 2016), prototypes among their members, trees among the samples in the same
 leaves (the forest as an adaptive neighbourhood; Lin and Jeon, "Random forests and adaptive nearest
-neighbors", JASA 2006), the shape between the contours it was interpolated from, and the walker, whose
-exact shares would need a solution for every seed, by nearness. The trained network's share is how far it moves
-the pooled log-odds at the voxel. Only the voxel's own slice is computed.
+neighbors", JASA 2006), heads that adapted to the support voxels by nearness before their last layer (the
+idea of Yeh et al., "Representer point selection for explaining deep neural networks", NeurIPS 2018), the
+shape and labels carried along the stack between the contours they start from, and the walker, whose
+exact shares would need a solution for every seed, by nearness. The trained network's share is how far it
+moves the pooled log-odds at the voxel, its last layer as it was learnt beforehand. Only the voxel's own
+slice is computed.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from napari_medmeta.core import (
@@ -41,6 +45,7 @@ from napari_medmeta.engine.correction import corrected_log_odds, untested
 from napari_medmeta.engine.features import FeatureMaps
 from napari_medmeta.engine.fusion import Trust, as_log_posterior, fit_trust, log_odds
 from napari_medmeta.engine.learners.base import Fitted, Scene
+from napari_medmeta.engine.learners.head import Adapted
 from napari_medmeta.engine.learners.matching import FittedLearntMatching, FittedMatching
 from napari_medmeta.engine.learners.prototypical import FittedLearntPrototypes, FittedPrototypes
 from napari_medmeta.engine.learners.trees import FittedTrees
@@ -268,7 +273,7 @@ class _Question:
         slices: dict[SliceRef, float] = {}
         for name, weight in zip(trust.names, weights, strict=True):
             mass = float(weight) / total * float(evidence[name][answer.chosen].exp())
-            attention = self._attention(self._fitted[name], answer.chosen)
+            attention = self._attention(self._fitted[name], answer)
             if attention is not None:
                 samples += mass * attention
                 continue
@@ -278,8 +283,9 @@ class _Question:
         heavy = [share for share in found if share is not None and share.weight >= LEAST_WEIGHT]
         return tuple(sorted(heavy, key=lambda share: (-share.weight, share.ref)))
 
-    def _attention(self, fitted: Fitted, chosen: int) -> Tensor | None:
+    def _attention(self, fitted: Fitted, answer: _Answer) -> Tensor | None:
         """Return (n,) weights of the support voxels of the class chosen, summing to 1; None where shape decides."""
+        chosen = answer.chosen
         of_class = self._scene.sample_class == chosen
         if not bool(of_class.any()):
             return None
@@ -287,6 +293,8 @@ class _Question:
             return _normalised(self._nearness() * of_class)
         if isinstance(fitted, FittedLearntMatching | FittedLearntPrototypes):
             return self._learnt_attention(fitted, of_class, chosen)
+        if isinstance(fitted, Adapted):
+            return self._adapted_attention(fitted, of_class, answer.against)
         if not isinstance(fitted, FittedMatching | FittedPrototypes | FittedTrees):
             return None
         with_position = isinstance(fitted, FittedTrees) or fitted.with_position
@@ -311,6 +319,15 @@ class _Question:
         samples = fitted.compared(self._scene.learnt_samples(), self._scene.sample_places())
         if isinstance(fitted, FittedLearntPrototypes):
             return _normalised(_memberships(fitted.classes[chosen], query, samples, of_class))
+        return _softmax(samples, query, of_class)
+
+    def _adapted_attention(self, fitted: Adapted, of_class: Tensor, structure: int) -> Tensor | None:
+        mask, embedded, places = self._scene.learnt_queries([self._place[0]])
+        row = self._row(mask)
+        if row is None:
+            return None
+        query = _hidden(fitted, embedded[row : row + 1], places[row : row + 1], structure)[0]
+        samples = _hidden(fitted, self._scene.learnt_samples(), self._scene.sample_places(), structure)
         return _softmax(samples, query, of_class)
 
     def _query(self, *, with_position: bool) -> Tensor | None:
@@ -427,6 +444,15 @@ def _shared_leaves(fitted: FittedTrees, query: Tensor, samples: Tensor, of_class
     leaves = fitted.model.apply(samples.cpu().numpy())
     together = torch.from_numpy((leaves == leaf).astype(np.float32)).to(samples.device) * of_class[:, None]
     return (together / together.sum(0).clamp_min(1.0)).sum(1)
+
+
+def _hidden(fitted: Adapted, embedded: Tensor, places: Tensor, structure: int) -> Tensor:
+    """Return (m, hidden): the voxels as the head of class ``structure`` (1 to S) sees them before its last layer."""
+    seen = fitted.frame.inputs(embedded, places)[structure - 1]
+    for layer in ("first", "second"):
+        weight, bias = (fitted.weights[f"{layer}.{part}"][structure - 1] for part in ("weight", "bias"))
+        seen = F.silu(F.linear(seen, weight, bias))
+    return seen
 
 
 def _softmax(samples: Tensor, query: Tensor, of_class: Tensor) -> Tensor:

@@ -6,9 +6,7 @@ from napari_medmeta.io.describe import describe
 from napari_medmeta.io.dicom import SeriesInfo, is_dicom_labels, list_series
 from napari_medmeta.io.dicom.segmentation import require_segmentable, write_segmentation
 from napari_medmeta.io.measurements import (
-    MEASUREMENT_SUFFIXES,
     measurement_rows,
-    require_measurement_path,
     write_measurements,
 )
 from napari_medmeta.io.reading import can_read, read_labels, read_named_labels, read_volume
@@ -20,13 +18,15 @@ from napari_medmeta.io.saving import (
     require_savable,
     save_labels,
 )
+from napari_medmeta.io.tables import TABLE_SUFFIXES, Cell, require_table_path, write_table
 from napari_medmeta.io.writing import write_image, write_labels
 
 __all__ = [
-    "MEASUREMENT_SUFFIXES",
     "RESULT_SUFFIXES",
     "SEGMENTATION_SUFFIX",
+    "TABLE_SUFFIXES",
     "WRITABLE_SUFFIXES",
+    "Cell",
     "NamedLabels",
     "ScanSource",
     "SeriesInfo",
@@ -39,12 +39,13 @@ __all__ = [
     "read_labels",
     "read_named_labels",
     "read_volume",
-    "require_measurement_path",
     "require_savable",
     "require_segmentable",
+    "require_table_path",
     "save_labels",
     "write_image",
     "write_labels",
     "write_measurements",
     "write_segmentation",
+    "write_table",
 ]

@@ -5,23 +5,13 @@ A row holds numbers and the structure's name only: nothing of the patient, no fi
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TypeAlias
 
-from napari_medmeta.core.errors import InputError
 from napari_medmeta.core.measurements import PERCENTILES, Diameter, Measurement
-from napari_medmeta.io._atomic import replacing
-from napari_medmeta.io._suffix import suffix_of
+from napari_medmeta.io.tables import Cell, write_table
 
-__all__ = ["COLUMNS", "MEASUREMENT_SUFFIXES", "measurement_rows", "require_measurement_path", "write_measurements"]
-
-MEASUREMENT_SUFFIXES = (".csv", ".json")
-
-Cell: TypeAlias = "str | int | float | None"
+__all__ = ["COLUMNS", "measurement_rows", "write_measurements"]
 
 COLUMNS: Mapping[str, str] = {
     "structure": "the structure's name",
@@ -65,22 +55,7 @@ def write_measurements(path: Path | str, measured: Iterable[tuple[str, Measureme
     StorageError
         When the disk is full or the folder is not writable; an older file is then still whole.
     """
-    path = Path(path)
-    require_measurement_path(path)
-    rows = measurement_rows(measured)
-    text = _csv(rows) if suffix_of(path) == ".csv" else _json(rows)
-    with replacing(path) as temporary:
-        temporary.write_bytes(text.encode("utf-8"))
-    return path
-
-
-def require_measurement_path(path: Path) -> None:
-    """Raise `InputError` unless the name tells CSV or JSON."""
-    if suffix_of(path) not in MEASUREMENT_SUFFIXES:
-        raise InputError(
-            f"{path.name} names no table that can be written",
-            expected="a name that ends in " + " or ".join(MEASUREMENT_SUFFIXES),
-        )
+    return write_table(path, measurement_rows(measured), columns=COLUMNS, name="structures")
 
 
 def measurement_rows(measured: Iterable[tuple[str, Measurement]]) -> list[dict[str, Cell]]:
@@ -122,15 +97,3 @@ def _ends(line: str, found: Diameter | None) -> dict[str, Cell]:
 
 def _rounded(value: Cell) -> Cell:
     return round(value, DIGITS) + 0.0 if isinstance(value, float) else value  # + 0.0: no "-0.0"
-
-
-def _csv(rows: list[dict[str, Cell]]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(COLUMNS), lineterminator="\r\n")  # RFC 4180
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
-
-
-def _json(rows: list[dict[str, Cell]]) -> str:
-    return json.dumps({"columns": dict(COLUMNS), "structures": rows}, indent=2, ensure_ascii=False) + "\n"

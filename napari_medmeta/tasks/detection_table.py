@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeAlias
 
 import numpy as np
 
 from napari_medmeta.core.errors import InputError
 from napari_medmeta.core.types import MAX_STRUCTURES, LabelArray, Triple
-from napari_medmeta.io import require_measurement_path
-from napari_medmeta.io._atomic import replacing
+from napari_medmeta.io import Cell, write_table
 from napari_medmeta.tasks.detection_candidates import Candidate
 
 __all__ = ["COLUMNS", "candidate_labels", "candidate_rows", "write_candidates"]
-
-Cell: TypeAlias = int | float
 
 COLUMNS: Mapping[str, str] = {
     "candidate": "its number, the best first; also its value in the label file",
@@ -53,13 +46,7 @@ def write_candidates(path: Path | str, candidates: Iterable[Candidate]) -> Path:
     StorageError
         When the disk is full or the folder is not writable; an older file is then still whole.
     """
-    path = Path(path)
-    require_measurement_path(path)
-    rows = candidate_rows(candidates)
-    text = _csv(rows) if path.suffix.lower() == ".csv" else _json(rows)
-    with replacing(path) as temporary:
-        temporary.write_bytes(text.encode("utf-8"))
-    return path
+    return write_table(path, candidate_rows(candidates), columns=COLUMNS, name="candidates")
 
 
 def candidate_labels(candidates: Sequence[Candidate], shape: Triple) -> LabelArray:
@@ -90,15 +77,3 @@ def _row(number: int, found: Candidate) -> dict[str, Cell]:
         "likelihood": round(found.likelihood, DIGITS),
         "contrast": round(found.contrast, DIGITS),
     }
-
-
-def _csv(rows: Sequence[Mapping[str, Cell]]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(COLUMNS), lineterminator="\r\n")  # RFC 4180
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
-
-
-def _json(rows: Sequence[Mapping[str, Cell]]) -> str:
-    return json.dumps({"columns": dict(COLUMNS), "candidates": list(rows)}, indent=2, ensure_ascii=False) + "\n"

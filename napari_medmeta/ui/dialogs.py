@@ -119,7 +119,7 @@ def save_filters(scan: Scan) -> dict[str, str]:
 
 def with_suffix(path: Path, suffix: str) -> Path:
     """Return ``path`` with ``suffix`` behind it when its name has none of its own."""
-    known = (*io.RESULT_SUFFIXES, *io.MEASUREMENT_SUFFIXES)
+    known = (*io.RESULT_SUFFIXES, *io.TABLE_SUFFIXES)
     # A name such as "liver v1.2" has a dot, but no ending.
     return path if path.name.lower().endswith(known) else path.with_name(path.name + suffix)
 

@@ -290,3 +290,13 @@ def test_learnt_sources_speak_for_examples_too(paint: Paint, phantom: Phantom) -
     assert {source.name for source in found.sources} == {"learnt prototypes", "learnt matching"}
     assert found.examples
     assert sum(example.weight for example in found.examples) <= 1.0 + 1e-5
+
+
+def test_an_adapted_head_names_voxels_it_adapted_to(paint: Paint, phantom: Phantom) -> None:
+    config = engine_config("reptile")
+    engine = Segmenter(device="cpu", config=config)
+    engine.set_volume(phantom.volume)
+    found = explain(engine, paint(8, 12, 17), inside(phantom, 1, 13), names=NAMES)
+    voxels = [v.voxel for example in found.examples for v in example.voxels]
+    assert voxels
+    assert all(phantom.labels[v] == 1 for v in voxels)
