@@ -89,7 +89,11 @@ def test_an_answer_is_reused_when_only_files_changed_that_it_does_not_depend_on(
 
 
 def test_the_trained_weights_count_only_where_they_take_part(monkeypatch):
-    whole, without = (build_methods([name])[0].version for name in ("medmeta", "medmeta-without-network"))
+    names = ("medmeta", "medmeta-without-network", "medmeta-shape")
+    before = [build_methods([name])[0].version for name in names]
     monkeypatch.setattr(ours.Engine, "_weights", lambda engine: ())
-    assert build_methods(["medmeta"])[0].version != whole
-    assert build_methods(["medmeta-without-network"])[0].version == without
+    whole, sources, shape = (build_methods([name])[0].version for name in names)
+    assert whole != before[0]
+    # Without the network some sources are meta-trained still.
+    assert sources != before[1]
+    assert shape == before[2]
