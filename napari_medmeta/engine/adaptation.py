@@ -36,7 +36,7 @@ VOXELS = 3_000
 """Voxels drawn from each left-out slice, of those on which the sources differ."""
 
 DIFFER = 0.5
-"""Log-odds by which sources must differ for a voxel to teach anything."""
+"""By how much the sources' log-posteriors must differ for a voxel to teach anything."""
 
 
 @dataclass(frozen=True, eq=False)
