@@ -45,7 +45,8 @@ class FusionConfig:
     Parameters
     ----------
     weights
-        Weight of each source by name; chosen on the development cases of the benchmark.
+        Weight of each source by name; chosen on the development cases of the benchmark for the default sources.
+        The hand-made ones that stand in where trained weights are missing use the same, without a choice of their own.
     shrinkage
         Strength of the pull towards the fixed weights with one left-out slice; it falls with more.
     voxels

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
@@ -118,7 +119,8 @@ def written(learner: MemoryAugmentedLearner, entries: Sequence[LibraryEntry]) ->
             expected="structures kept since the memory was there",
             next_step="Keep them once more from a finished scan, or go on without this learner",
         )
-    learner = learner.cpu()
+    # A copy: the engine's own learner stays where the engine computes.
+    learner = deepcopy(learner).cpu()
     radius = float(np.median([(3e3 * e.volume_ml / (4 * np.pi)) ** (1 / 3) for e in usable]))
     unit = torch.tensor([ACROSS * radius, ACROSS * radius, radius])
     memory = _empty(learner)

@@ -120,3 +120,9 @@ def test_the_embedding_is_in_the_library_s_file_and_older_entries_stay_readable(
     np.testing.assert_array_equal(first.samples.inside, kept(0).samples.inside)
     assert second.samples.embedding is None
     np.testing.assert_allclose(second.samples.places, kept(1).samples.places, atol=1e-6)
+
+
+def test_the_engines_own_learner_is_left_where_it_is() -> None:
+    learner = network()
+    # Moving a module moves it for everybody who holds it: the memory must have one of its own.
+    assert written(learner, [kept(0)]).learner is not learner
