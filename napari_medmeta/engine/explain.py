@@ -44,6 +44,7 @@ from napari_medmeta.core.explanation import (
 from napari_medmeta.engine.correction import corrected_log_odds, untested
 from napari_medmeta.engine.features import FeatureMaps
 from napari_medmeta.engine.fusion import Trust, as_log_posterior, fit_trust, log_odds
+from napari_medmeta.engine.learners import hand_made_learners
 from napari_medmeta.engine.learners.base import Fitted, Scene
 from napari_medmeta.engine.learners.head import Adapted
 from napari_medmeta.engine.learners.matching import FittedLearntMatching, FittedMatching
@@ -118,9 +119,13 @@ class _Settings:
 
 def _settings(engine: Segmenter | FeatureMaps, config: EngineConfig | None, seed: int | None) -> _Settings:
     if isinstance(engine, FeatureMaps):
-        return _Settings(config if config is not None else EngineConfig(), None, seed or 0)
-    own = engine._config if config is None else config
-    return _Settings(own, engine._network, engine._seed if seed is None else seed)
+        if config is None:
+            # Learnt sources cannot speak of features that hold no learnt embedding.
+            config = EngineConfig() if engine.embedding is not None else EngineConfig(learners=hand_made_learners())
+        return _Settings(config, None, seed or 0)
+    seed = engine._seed if seed is None else seed
+    # The network was trained for the engine's own sources.
+    return _Settings(engine._config, engine._network, seed) if config is None else _Settings(config, None, seed)
 
 
 def _maps_of(engine: Segmenter | FeatureMaps) -> FeatureMaps:

@@ -14,6 +14,7 @@ from napari_medmeta.core.phantoms import Phantom, torso_ct
 from napari_medmeta.engine import EngineConfig, Segmenter
 from napari_medmeta.engine.choices import engine_config
 from napari_medmeta.engine.explain import explain
+from napari_medmeta.engine.features import compute_features
 from napari_medmeta.engine.fusion import FusionConfig
 from napari_medmeta.engine.learners.interpolation import shape_field
 from napari_medmeta.engine.network import FusionNetwork, NetworkConfig
@@ -300,3 +301,19 @@ def test_an_adapted_head_names_voxels_it_adapted_to(paint: Paint, phantom: Phant
     voxels = [v.voxel for example in found.examples for v in example.voxels]
     assert voxels
     assert all(phantom.labels[v] == 1 for v in voxels)
+
+
+def test_features_without_a_learnt_embedding_are_explained_by_the_hand_made_sources(
+    paint: Paint, phantom: Phantom
+) -> None:
+    maps = compute_features(phantom.volume, device=torch.device("cpu"))
+    found = explain(maps, paint(8, 12, 17), inside(phantom, 1, 13))
+    assert found.label == 1
+    assert "reptile" not in {source.name for source in found.sources}
+
+
+def test_other_settings_than_the_engines_are_explained_without_its_network(
+    ready: Segmenter, paint: Paint, phantom: Phantom
+) -> None:
+    found = explain(ready, paint(8, 12, 17), inside(phantom, 1, 13), config=engine_config("reptile"))
+    assert [source.name for source in found.sources] == ["reptile"]
