@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -74,7 +75,7 @@ def test_an_answer_is_not_reused_when_a_file_that_it_depends_on_changed(monkeypa
     (before,) = build_methods(["medmeta-shape"])
     version = before.version
     real = ours._source
-    monkeypatch.setattr(ours, "_source", lambda module: real(module) + b"#" * module.endswith("region"))
+    monkeypatch.setattr(ours, "_source", lambda module: real(module) + b"LATER = 1" * module.endswith("region"))
     (after,) = build_methods(["medmeta-shape"])
     assert after.version != version
 
@@ -83,7 +84,22 @@ def test_an_answer_is_reused_when_only_files_changed_that_it_does_not_depend_on(
     (before,) = build_methods(["medmeta-shape"])
     version = before.version
     real = ours._source
-    monkeypatch.setattr(ours, "_source", lambda module: real(module) + b"#" * module.endswith(("suggest", "recall")))
+    monkeypatch.setattr(
+        ours, "_source", lambda module: real(module) + b"LATER = 1" * module.endswith(("suggest", "recall"))
+    )
+    (after,) = build_methods(["medmeta-shape"])
+    assert after.version == version
+
+
+def test_an_answer_is_reused_when_only_comments_and_docstrings_changed(monkeypatch):
+    (before,) = build_methods(["medmeta-shape"])
+    version = before.version
+    real = ours._source
+
+    def other_words(module):
+        return re.sub(rb'"""(?=[A-Z])', b'"""Now: ', real(module)) + b"# A remark.\n"
+
+    monkeypatch.setattr(ours, "_source", other_words)
     (after,) = build_methods(["medmeta-shape"])
     assert after.version == version
 

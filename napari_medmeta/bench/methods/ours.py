@@ -74,10 +74,13 @@ class Engine:
 
     @cached_property
     def version(self) -> str:
-        """The package's version and a digest of all that the answer depends on, so that no older one is reused."""
+        """The package's version and a digest of all that the answer depends on, so that no older one is reused.
+
+        Comments and docstrings do not count: a better sentence must not repeat hours of runs.
+        """
         digest = hashlib.blake2b(digest_size=4)
         for module in _imported(("napari_medmeta.engine.segmenter", *self._learner_modules())):
-            digest.update(_source(module))
+            digest.update(_statements(module).encode())
         for name in self._weights():
             digest.update((resources.files("napari_medmeta.engine") / "weights_data" / name).read_bytes())
         return f"{__version__}+{digest.hexdigest()}"
@@ -204,10 +207,27 @@ def _imported(roots: Sequence[str]) -> tuple[str, ...]:
         if module in found or find_spec(module) is None:
             continue
         found.add(module)
-        for node in ast.parse(_source(module)).body:
+        for node in _tree(module).body:
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("napari_medmeta.engine"):
                 open_ends.append(str(node.module))
     return tuple(sorted(found))
+
+
+def _statements(module: str) -> str:
+    """Return the module's code without comments, docstrings and layout."""
+    tree = _tree(module)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            node.body = [x for x in node.body if not _is_bare_string(x)]
+    return ast.unparse(tree)
+
+
+def _is_bare_string(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
+def _tree(module: str) -> ast.Module:
+    return ast.parse(_source(module))
 
 
 def _source(module: str) -> bytes:
