@@ -11,10 +11,30 @@ import numpy as np
 from napari_medmeta.core.errors import GeometryMismatchError
 from napari_medmeta.core.types import BACKGROUND, Box, FloatArray, LabelArray, SliceRef, Triple
 
-__all__ = ["FROM_LIBRARY", "Proposal"]
+__all__ = ["FROM_LIBRARY", "Proposal", "Recipe"]
 
 FROM_LIBRARY = "library"
 """The one source of evidence of what the example library proposes."""
+
+
+@dataclass(frozen=True, eq=False)
+class Recipe:
+    """What else it takes to make the engine's answer at one voxel again, to explain it.
+
+    Parameters
+    ----------
+    weight
+        For each structure the sum of the sources' weights, not negative; `Proposal.trust` tells each one's share.
+    tested_mm
+        How far from the nearest painted slice the weights were tested; beyond, they go back to the fixed ones.
+    last
+        For each structure the trained network's last layer as adapted to this scan, (2, features + 1) float32; empty
+        where the network was followed as it was learnt beforehand, or not at all.
+    """
+
+    weight: Mapping[int, float]
+    tested_mm: float
+    last: Mapping[int, FloatArray] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +64,8 @@ class Proposal:
         For each structure how far the trained network's correction was taken, in [0, 1]; empty where there is none.
     seconds
         Seconds by stage.
+    recipe
+        How the engine joined its sources; None where something else proposed.
     """
 
     generation: int
@@ -56,6 +78,7 @@ class Proposal:
     trust: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
     network: Mapping[int, float] = field(default_factory=dict)
+    recipe: Recipe | None = None
 
     def __post_init__(self) -> None:
         if self.labels.shape != self.box.shape or self.confidence.shape != self.box.shape:

@@ -7,8 +7,8 @@ neighbors", JASA 2006), heads that adapted to the support voxels by nearness bef
 idea of Yeh et al., "Representer point selection for explaining deep neural networks", NeurIPS 2018), the
 shape and labels carried along the stack between the contours they start from, and the walker, whose
 exact shares would need a solution for every seed, by nearness. The trained network's share is how far it
-moves the pooled log-odds at the voxel, its last layer as it was learnt beforehand. Only the voxel's own
-slice is computed.
+moves the pooled log-odds at the voxel, by the very last layer that made the proposal: as adapted to this
+scan, or as it was learnt beforehand. Only the voxel's own slice is computed.
 """
 
 from __future__ import annotations
@@ -52,6 +52,7 @@ from napari_medmeta.engine.learners.prototypical import FittedLearntPrototypes, 
 from napari_medmeta.engine.learners.trees import FittedTrees
 from napari_medmeta.engine.learners.walk import FittedWalk
 from napari_medmeta.engine.network import FusionNetwork
+from napari_medmeta.engine.recipe import trust_behind
 from napari_medmeta.engine.region import Region, find_region, make_task
 from napari_medmeta.engine.request import EngineConfig
 from napari_medmeta.engine.segmenter import Segmenter
@@ -227,15 +228,7 @@ class _Question:
             trust = untested(trust)
         if proposal is None:
             return trust
-        rows = [
-            _weights(proposal.trust.get(s, {}), names, w.tolist())
-            for s, w in zip(structures, trust.weights, strict=True)
-        ]
-        weights = torch.tensor(rows, device=self._task.device)
-        if trust.network is None:
-            return replace(trust, weights=weights)
-        followed = torch.tensor([proposal.network.get(s, 0.0) for s in structures], device=self._task.device)
-        return replace(trust, weights=weights, network=followed)
+        return trust_behind(proposal, trust, structures)
 
     def _chosen(self, posterior: Tensor, proposal: Proposal | None) -> _Answer:
         if proposal is None:
@@ -254,7 +247,7 @@ class _Question:
         self, evidence: Mapping[str, Tensor], trust: Trust, odds: Tensor, answer: _Answer
     ) -> tuple[SourceShare, ...]:
         """Return what everyone added to ``odds``, the (S,) log-odds that came of it."""
-        weights = trust.weights[answer.against - 1]
+        weights = self._weights(trust, answer)
         said = {name: evidence[name] for name in trust.names}
         sign = 1.0 if answer.chosen else -1.0
         parts = {
@@ -269,10 +262,14 @@ class _Question:
             for name, e in said.items()
         )
 
+    def _weights(self, trust: Trust, answer: _Answer) -> Tensor:
+        """Return (sources,): how much each source counts on the voxel's slice for the structure in question."""
+        return trust.at(self._task.distance_mm([self._place[0]]))[answer.against - 1, :, 0]
+
     # -- the examples ---------------------------------------------------------------------------
 
     def _examples(self, evidence: Mapping[str, Tensor], trust: Trust, answer: _Answer) -> tuple[ExampleShare, ...]:
-        weights = trust.weights[answer.against - 1]
+        weights = self._weights(trust, answer)
         total = float(weights.sum()) or 1.0
         samples = torch.zeros(len(self._scene.sample_index), device=self._task.device)
         slices: dict[SliceRef, float] = {}
@@ -432,11 +429,6 @@ class _Question:
             exact = index * self._region.pooling[axis] + self._region.pooling[axis] // 2
             out[own] = min(box.start[own] + exact, box.stop[own] - 1)
         return out[0], out[1], out[2]
-
-
-def _weights(shares: Mapping[str, float], names: tuple[str, ...], fixed: list[float]) -> list[float]:
-    # A proposal tells the shares; the fixed weights' sum gives them back a scale.
-    return [shares.get(n, 0.0) * sum(fixed) for n in names] if shares else fixed
 
 
 def _normalised(weights: Tensor) -> Tensor | None:

@@ -37,6 +37,7 @@ from napari_medmeta.engine.learners.base import Fitted, Learner, Scene, SceneCon
 from napari_medmeta.engine.learners.registry import default_learners
 from napari_medmeta.engine.learners.walk import WalkConfig, refine, walled_slab
 from napari_medmeta.engine.network import FusionNetwork
+from napari_medmeta.engine.recipe import recipe_of
 from napari_medmeta.engine.region import Region, RegionConfig, find_region, make_task
 from napari_medmeta.engine.task import Task
 
@@ -322,6 +323,7 @@ class Request:
             trust={s: trust.shares(n) for n, s in enumerate(structures, start=1)},
             seconds=dict(self._seconds),
             network={} if trust.network is None else dict(zip(structures, trust.network.tolist(), strict=True)),
+            recipe=recipe_of(trust, structures),
         )
 
 

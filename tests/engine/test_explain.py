@@ -21,6 +21,9 @@ from napari_medmeta.engine.network import FusionNetwork, NetworkConfig
 from napari_medmeta.engine.task import UNKNOWN, PaintedSlice, Task
 
 Paint = Callable[..., Support]
+INPUTS = NetworkConfig(()).features[-1] + 1
+"""Of the network's last layer, with its offset."""
+
 NAMES = {1: "left blob", 2: "right blob"}
 
 
@@ -317,3 +320,30 @@ def test_other_settings_than_the_engines_are_explained_without_its_network(
 ) -> None:
     found = explain(ready, paint(8, 12, 17), inside(phantom, 1, 13), config=engine_config("reptile"))
     assert [source.name for source in found.sources] == ["reptile"]
+
+
+@pytest.fixture(scope="module")
+def speaking(phantom: Phantom) -> Segmenter:
+    """An engine with a network that sees everywhere the same, and to which it could add something."""
+    engine = Segmenter(device="cpu")
+    torch.manual_seed(0)
+    engine._network = FusionNetwork(NetworkConfig(tuple(x.name for x in EngineConfig().learners))).eval()
+    engine.set_volume(phantom.volume)
+    return engine
+
+
+def test_the_networks_share_is_that_of_the_layer_that_made_the_proposal(
+    speaking: Segmenter, paint: Paint, phantom: Phantom
+) -> None:
+    support, voxel = paint(8, 12, 17, generation=3), inside(phantom, 1, 13)
+    answer = replace(speaking.segment(support), network={1: 1.0, 2: 1.0})
+    assert answer.recipe is not None
+    layer = np.zeros((2, INPUTS), np.float32)
+    # The network's own layer is zero and adds nothing; this one adds so many log-odds everywhere.
+    layer[1, -1] = 2.0
+    own, adapted = (
+        explain(speaking, support, voxel, proposal=replace(answer, recipe=replace(answer.recipe, last=last)))
+        for last in ({}, {1: layer, 2: layer})
+    )
+    assert network_to_shape(own) == pytest.approx(0, abs=1e-4)
+    assert network_to_shape(adapted) > 0.1
