@@ -8,7 +8,7 @@ on thick and on thin slices. They do not depend on any painting: they are comput
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ __all__ = [
     "PER_SCALE",
     "SCALES_MM",
     "FeatureMaps",
+    "RegionMaps",
     "compute_features",
     "feature_count",
     "kernel_radius",
@@ -58,6 +59,49 @@ SAMPLE_FOR_PERCENTILES = 1_000_000
 
 
 @dataclass(frozen=True, eq=False)
+class RegionMaps:
+    """What was cut out of a volume's features for one region, pooled.
+
+    Parameters
+    ----------
+    order
+        The volume's axes that became D, H, W.
+    box
+        The part of the volume.
+    pooling
+        Voxels of the volume in one of these, along D, H, W.
+    features
+        (C, D, H, W) float32.
+    intensity
+        (D, H, W) float32.
+    embedding
+        (E, D, H, W) float32: the learnt embedding; None where the volume has none.
+    """
+
+    order: Triple
+    box: Box
+    pooling: Triple
+    features: Tensor
+    intensity: Tensor
+    embedding: Tensor | None
+
+    def between(self, start: int, stop: int) -> RegionMaps:
+        """Return the part between two slices of the volume (half-open); nothing may be pooled along D."""
+        normal = self.order[0]
+        first, last = list(self.box.start), list(self.box.stop)
+        part = slice(start - first[normal], stop - first[normal])
+        first[normal], last[normal] = start, stop
+        return RegionMaps(
+            self.order,
+            Box((first[0], first[1], first[2]), (last[0], last[1], last[2])),
+            self.pooling,
+            self.features[:, part].contiguous(),
+            self.intensity[part],
+            None if self.embedding is None else self.embedding[:, part],
+        )
+
+
+@dataclass(frozen=True, eq=False)
 class FeatureMaps:
     """Features of one volume.
 
@@ -77,6 +121,8 @@ class FeatureMaps:
     intensity: Tensor
     spacing_mm: tuple[float, float, float]
     embedding: EmbeddingMaps | None = None
+    last_region: list[RegionMaps] = field(default_factory=list, init=False, repr=False)
+    """What was cut out last, at most one: after a correction the region is often the same, or part of it."""
 
     @property
     def shape(self) -> Triple:
@@ -97,6 +143,11 @@ class FeatureMaps:
     def volumes(self) -> Iterator[Tensor]:
         """Yield every channel of the whole volume, (I, J, K) float16."""
         yield from self.maps
+
+    @property
+    def crops_agree(self) -> bool:
+        """Whether a voxel has the same values to the last bit in every `crop`."""
+        return True
 
     @property
     def channels(self) -> int:

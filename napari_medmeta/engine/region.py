@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from napari_medmeta.core import Box, MissingExamplesError, SliceExample, SliceRef, Support, Triple
-from napari_medmeta.engine.features import FeatureMaps
+from napari_medmeta.engine.features import FeatureMaps, RegionMaps
 from napari_medmeta.engine.task import UNKNOWN, Faces, PaintedSlice, Task
 
 _Scalar = TypeVar("_Scalar", bound=np.generic)
@@ -240,17 +240,44 @@ def make_task(maps: FeatureMaps, support: Support, region: Region) -> Task:
     classes = _classes(support, region, number).to(device)
     painted = tuple(p for e in support.complete if (p := _painted(e, region, number, device)) is not None)
     d, h, w = (maps.spacing_mm[a] for a in region.order)
-    features, intensity = _pooled_features(maps, region)
+    seen = _region_maps(maps, region)
     return Task(
-        features=features,
-        intensity=intensity,
+        features=seen.features,
+        intensity=seen.intensity,
         spacing_mm=(d * region.step, h * region.factor, w * region.factor),
         classes=_pool_classes(classes, len(number), region.pooling),
         painted=_one_a_depth(_pool_painted(p, len(number), region.pooling) for p in painted),
         structures=len(number),
         bounded=region.bounded,
         missing=region.missing,
-        embedding=_embedded(maps, region),
+        embedding=seen.embedding,
+    )
+
+
+def _region_maps(maps: FeatureMaps, region: Region) -> RegionMaps:
+    """Cut out what the learners see of the scan, or take it from what was cut out last: the same to the last bit."""
+    normal = region.order[0]
+    start, stop = region.box.start[normal], region.box.stop[normal]
+    for last in maps.last_region:
+        if (last.order, last.box, last.pooling) == (region.order, region.box, region.pooling):
+            return last
+        if maps.crops_agree and _lies_between(region, last):
+            return last.between(start, stop)
+    features, intensity = _pooled_features(maps, region)
+    seen = RegionMaps(region.order, region.box, region.pooling, features, intensity, _embedded(maps, region))
+    maps.last_region[:] = [seen]
+    return seen
+
+
+def _lies_between(region: Region, last: RegionMaps) -> bool:
+    """Tell whether ``region`` is ``last`` without some slices at its ends, none of them pooled with others."""
+    normal, *plane = region.order
+    return (
+        (last.order, last.pooling) == (region.order, region.pooling)
+        and region.step == 1
+        and all(last.box.slices[axis] == region.box.slices[axis] for axis in plane)
+        and last.box.start[normal] <= region.box.start[normal]
+        and last.box.stop[normal] >= region.box.stop[normal]
     )
 
 
@@ -291,7 +318,8 @@ def _classes(support: Support, region: Region, number: dict[int, int]) -> Tensor
     lookup[0] = 0
     for structure, n in number.items():
         lookup[structure] = n
-    classes = np.where(known, lookup[labels], UNKNOWN)
+    classes = np.full(known.shape, UNKNOWN, dtype=np.int64)
+    classes[known] = lookup[labels[known]]
     return region.seen(torch.from_numpy(classes)).contiguous()
 
 
@@ -341,6 +369,16 @@ def _pool(maps: Tensor, pooling: Triple) -> Tensor:
 def _pool_classes(classes: Tensor, structures: int, pooling: Triple) -> Tensor:
     if pooling == (1, 1, 1):
         return classes
+    if pooling[0] == 1:
+        # Of most slices nothing is known: they need no vote.
+        pooled = classes[:, :: pooling[1], :: pooling[2]].clone()
+        said = (classes >= 0).flatten(1).any(1)
+        pooled[said] = _votes(classes[said], structures, pooling)
+        return pooled
+    return _votes(classes, structures, pooling)
+
+
+def _votes(classes: Tensor, structures: int, pooling: Triple) -> Tensor:
     # The most frequent known class wins, so that single clicked voxels survive the pooling.
     votes = torch.cat([_pool((classes == c).float()[None], pooling) for c in range(structures + 1)])
     best = votes.argmax(0)

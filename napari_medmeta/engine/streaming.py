@@ -75,6 +75,11 @@ class StreamedFeatures(FeatureMaps):
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
 
+    @property
+    def crops_agree(self) -> bool:
+        """Whether a voxel has the same values to the last bit in every `crop`: other boxes round otherwise."""
+        return False
+
     def crop(self, box: Box) -> Tensor:
         """Return the features inside ``box`` as (C, *box.shape) float32."""
         out = torch.empty((feature_count(), *box.shape), dtype=torch.float16, device=self.device)

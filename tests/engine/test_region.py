@@ -5,8 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
-from napari_medmeta.core import MissingExamplesError, SliceExample, SliceRef, Support, support_from_labels
+from napari_medmeta.core import Box, MissingExamplesError, SliceExample, SliceRef, Support, support_from_labels
+from napari_medmeta.engine.embedding import EmbeddingMaps
 from napari_medmeta.engine.features import FeatureMaps
 from napari_medmeta.engine.region import RegionConfig, find_region, make_task
 
@@ -126,3 +128,60 @@ def test_a_single_click_survives_the_pooling() -> None:
 def test_nothing_painted_is_said() -> None:
     with pytest.raises(MissingExamplesError):
         find_region(Support(SHAPE, (), (1,)), (1.0, 1.0, 1.0), CONFIG)
+
+
+def counted(cropped: list[Box]) -> FeatureMaps:
+    class Counted(FeatureMaps):
+        def crop(self, box: Box) -> Tensor:
+            cropped.append(box)
+            return super().crop(box)
+
+    values = torch.rand((3, *SHAPE), generator=torch.Generator().manual_seed(0))
+    embedding = EmbeddingMaps(values[:2, :, ::2, ::2].half(), (1, 2, 2))
+    return Counted(values[1:].half(), values[0], (1.0, 1.0, 1.0), embedding)
+
+
+@pytest.mark.parametrize("most", [10**6, 5000])
+def test_a_region_inside_of_the_last_one_is_cut_out_of_it_with_the_same_values(most: int) -> None:
+    config = replace(CONFIG, max_voxels=most, max_voxels_large=most)
+    narrow, wide = square(8, 9, 11), square(8, 11)
+    cropped: list[Box] = []
+    seen = counted(cropped)
+    outer, inner = (find_region(s, (10.0, 1.0, 1.0), config) for s in (wide, narrow))
+    assert outer.box.shape[0] > inner.box.shape[0]
+    make_task(seen, wide, outer)
+    before = len(cropped)
+    again = make_task(seen, narrow, inner)
+    assert len(cropped) == before
+    fresh = make_task(counted([]), narrow, inner)
+    assert again.shape == fresh.shape
+    assert torch.equal(again.features, fresh.features)
+    assert torch.equal(again.intensity, fresh.intensity)
+    assert again.embedding is not None
+    assert fresh.embedding is not None
+    assert torch.equal(again.embedding, fresh.embedding)
+    assert torch.equal(again.classes, fresh.classes)
+
+
+def test_a_region_that_reaches_farther_than_the_last_one_is_cut_out_anew() -> None:
+    cropped: list[Box] = []
+    seen = counted(cropped)
+    for support in (square(8, 9, 11), square(8, 11)):
+        task = make_task(seen, support, find_region(support, (10.0, 1.0, 1.0), CONFIG))
+        fresh = make_task(counted([]), support, find_region(support, (10.0, 1.0, 1.0), CONFIG))
+        assert torch.equal(task.features, fresh.features)
+    assert len(cropped) == 2
+
+
+def test_features_whose_crops_round_differently_are_taken_again_for_the_same_box_only() -> None:
+    class Rounding(FeatureMaps):
+        @property
+        def crops_agree(self) -> bool:
+            return False
+
+    whole = maps()
+    seen = Rounding(whole.maps, whole.intensity, whole.spacing_mm)
+    for support in (square(8, 11), square(8, 9, 11)):
+        region = find_region(support, (10.0, 1.0, 1.0), CONFIG)
+        make_task(seen, support, region)
+        assert [last.box for last in seen.last_region] == [region.box]
