@@ -73,6 +73,11 @@ class Encoder(nn.Module):
     config
         Architecture.
 
+    Attributes
+    ----------
+    name
+        Of its weights; empty where they were not loaded.
+
     Notes
     -----
     In training mode slices are normalised by their own statistics, all slices of a call together, and these are kept;
@@ -82,6 +87,7 @@ class Encoder(nn.Module):
     def __init__(self, config: EncoderConfig | None = None) -> None:
         super().__init__()
         self.config = config if config is not None else EncoderConfig()
+        self.name = ""
         self.unet = BasicUNet(
             spatial_dims=2,
             in_channels=CONTEXT + SPACING_CHANNELS,
@@ -132,10 +138,13 @@ class EmbeddingMaps:
         (E, I', J', K') float16 on the engine's device: the scan's axes, pooled by ``factors``.
     factors
         How many voxels of the scan one voxel of ``maps`` stands for, along I, J, K.
+    encoder
+        Name of the encoder's weights: embeddings of different ones cannot be compared.
     """
 
     maps: Tensor
     factors: Triple
+    encoder: str = ""
 
     def sampled(self, centres: Sequence[Tensor]) -> Tensor:
         """Return (E, a, b, c) float32 at the places given by voxel indices of the scan along each axis, linearly.
@@ -206,7 +215,7 @@ def embed_volume(
         maps[:, start : start + len(depths)] = encode_slices(encoder, pooled, spacing, depths)
     back = [order.index(axis) for axis in range(3)]
     factors = tuple(1 if axis == normal else factor for axis in range(3))
-    return EmbeddingMaps(maps.permute(0, *(1 + b for b in back)), (factors[0], factors[1], factors[2]))
+    return EmbeddingMaps(maps.permute(0, *(1 + b for b in back)), (factors[0], factors[1], factors[2]), encoder.name)
 
 
 def _spread(slices: int, count: int) -> list[int]:

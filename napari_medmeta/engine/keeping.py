@@ -16,7 +16,7 @@ from napari_medmeta.core.library import KeptSamples, LibraryEntry
 from napari_medmeta.engine.adapted import adapted_trust
 from napari_medmeta.engine.anatomy import Anatomy, Grid, coarse_grid, maps_of, survey
 from napari_medmeta.engine.features import FeatureMaps, feature_count
-from napari_medmeta.engine.library_memory import embedded_at, encoder_name
+from napari_medmeta.engine.library_memory import embedded_at
 from napari_medmeta.engine.segmenter import Segmenter
 
 __all__ = ["FEATURES", "KeepConfig", "detail_mm", "learn"]
@@ -115,7 +115,7 @@ def learn(
         largest_share=_largest_share(mask),
         samples=samples,
         trust=trust,
-        encoder=encoder_name() if samples.embedding is not None else "",
+        encoder=maps.embedding.encoder if maps.embedding is not None else "",
     )
 
 

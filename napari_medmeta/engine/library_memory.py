@@ -13,12 +13,9 @@ each scan itself (embedding.py); it was never trained to make them alike.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from functools import lru_cache
-from importlib import resources
 
 import numpy as np
 import numpy.typing as npt
@@ -34,7 +31,7 @@ from napari_medmeta.engine.features import FeatureMaps
 from napari_medmeta.engine.learners.memory_augmented import CHUNK, ExternalMemory, MemoryAugmentedLearner
 from napari_medmeta.engine.learners.thinning import balanced
 
-__all__ = ["LibraryMemory", "embedded_at", "encoder_name", "written"]
+__all__ = ["LibraryMemory", "embedded_at", "written"]
 
 ROWS, ROWS_AN_ENTRY = 512, 256
 """Rows of the memory of one structure, and at most so many from one entry: as many in all as are written of the
@@ -42,13 +39,6 @@ slices of one scan, so that from the third entry on the least used give way."""
 
 ACROSS = 0.7
 """Of the structure's radius: the unit of places within a slice, as for the places on one scan (learners/base.py)."""
-
-
-@lru_cache(1)
-def encoder_name() -> str:
-    """Return the name of the encoder's weights: embeddings of other weights cannot be compared."""
-    record = resources.files("napari_medmeta.engine") / "weights_data" / "encoder.json"
-    return f"encoder-{json.loads(record.read_text(encoding='utf-8'))['sha256'][:16]}"
 
 
 def embedded_at(maps: FeatureMaps, grid: Grid, index: npt.NDArray[np.int64]) -> FloatArray | None:
@@ -104,19 +94,24 @@ class LibraryMemory:
 
 
 @torch.inference_mode()
-def written(learner: MemoryAugmentedLearner, entries: Sequence[LibraryEntry]) -> LibraryMemory:
+def written(learner: MemoryAugmentedLearner, entries: Sequence[LibraryEntry], *, encoder: str) -> LibraryMemory:
     """Return the memory of a structure after ``entries`` were written one after the other.
+
+    Parameters
+    ----------
+    encoder
+        Name of the weights that embedded the scan to be asked about: what others embedded cannot be compared.
 
     Raises
     ------
     MissingExamplesError
-        When none of them holds the embedding of today's encoder.
+        When none of them holds the embedding of that encoder.
     """
-    usable = [e for e in entries if e.samples.embedding is not None and e.encoder == encoder_name()]
+    usable = [e for e in entries if e.samples.embedding is not None and e.encoder == encoder]
     if not usable:
         raise MissingExamplesError(
             "The library keeps nothing of these structures that the memory could read",
-            expected="structures kept since the memory was there",
+            expected="structures kept with the same weights as those in use now",
             next_step="Keep them once more from a finished scan, or go on without this learner",
         )
     # A copy: the engine's own learner stays where the engine computes.

@@ -272,7 +272,9 @@ def _find(
 ) -> _Found:
     steps.next()
     # Refused before anything is computed.
-    memory = written(learner, entries) if learner is not None else None
+    embedding = anatomy.maps.embedding
+    encoder = embedding.encoder if embedding is not None else ""
+    memory = written(learner, entries, encoder=encoder) if learner is not None else None
     pair = _Pair.grown(entries, config)
     steps.next()
     centre = _locate(anatomy, pair, config)

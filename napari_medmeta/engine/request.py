@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -75,6 +76,9 @@ class EngineConfig:
     memory_budget_bytes
         How much memory the engine may need at its peak; what is free where None. With less, features are computed
         where they are needed instead of being kept: slower, with the same answers.
+    weights
+        Folder whose encoder and network replace those that come with the package, where it holds them. The learners
+        are those given: `napari_medmeta.engine.choices.engine_config` takes all from one folder, and checks it.
     """
 
     learners: tuple[Learner, ...] = field(default_factory=default_learners)
@@ -85,6 +89,7 @@ class EngineConfig:
     folds: int = 4
     network: bool = True
     memory_budget_bytes: int | None = None
+    weights: Path | None = None
 
 
 def parts_of(task: Task, *, most: int = MOST_PARTS) -> list[range]:

@@ -27,7 +27,7 @@ from napari_medmeta.engine.features import FeatureMaps, compute_features
 from napari_medmeta.engine.learners.registry import shipped_encoder
 from napari_medmeta.engine.request import EngineConfig, Request
 from napari_medmeta.engine.streaming import Keeping, needed_bytes, stream_features
-from napari_medmeta.engine.weights import shipped_weights
+from napari_medmeta.engine.weights import network_in_use
 
 __all__ = ["EngineConfig", "Segmenter"]
 
@@ -46,7 +46,8 @@ class Segmenter:
     device
         "auto", "cpu", "cuda" or "mps".
     config
-        Settings; the defaults are the measured ones.
+        Settings; the defaults are the measured ones. Those of one family of learners, or with own weights:
+        `napari_medmeta.engine.choices.engine_config`.
     seed
         Seed of the draws of support voxels.
 
@@ -69,12 +70,13 @@ class Segmenter:
         self._config = config if config is not None else EngineConfig()
         self._seed = seed
         names = tuple(learner.name for learner in self._config.learners)
-        self._network = shipped_weights(names, self._device) if self._config.network else None
+        own = self._config.weights
+        self._network = network_in_use(names, self._device, folder=own) if self._config.network else None
         learnt = [learner for learner in self._config.learners if isinstance(learner, nn.Module)]
         for learner in learnt:
             learner.to(self._device)
         # Nobody looks at the embedding unless a learner works in it.
-        self._encoder = shipped_encoder().to(self._device) if learnt else None
+        self._encoder = shipped_encoder(own).to(self._device) if learnt else None
         self._maps: FeatureMaps | None = None
         self._support: Support | None = None
 
@@ -135,6 +137,8 @@ class Segmenter:
         ------
         Cancelled
             When ``cancel`` is set meanwhile; the settings before stay.
+        StorageError
+            When weights cannot be used; the settings before stay.
         """
         other = Segmenter(device=self._device.type, config=config, seed=self._seed)
         maps = self._maps if self._maps is None else other._embedded(self._maps, progress, cancel)
@@ -142,7 +146,8 @@ class Segmenter:
         self._maps = maps
 
     def _embedded(self, maps: FeatureMaps, progress: Progress, cancel: CancelToken | None) -> FeatureMaps:
-        if self._encoder is None or maps.embedding is not None:
+        known = maps.embedding
+        if self._encoder is None or (known is not None and known.encoder == self._encoder.name):
             return maps
         embedding = embed_volume(self._encoder, maps.intensity, maps.spacing_mm, progress=progress, cancel=cancel)
         return replace(maps, embedding=embedding)

@@ -16,16 +16,17 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from napari_medmeta.core import StorageError
+from napari_medmeta.core.weights import FUSION, has_part
 from napari_medmeta.engine.network import FusionNetwork, NetworkConfig
 
-__all__ = ["FORMAT", "WeightsRecord", "load_weights", "save_weights", "shipped_weights"]
+__all__ = ["FORMAT", "WeightsRecord", "load_weights", "network_in_use", "save_weights", "shipped_weights"]
 
 logger = logging.getLogger(__name__)
 
 FORMAT = 1
 """Raised when the inputs of the network change their meaning: older weights are then refused."""
 
-WEIGHTS, RECORD = "fusion.safetensors", "fusion.json"
+WEIGHTS, RECORD = f"{FUSION}.safetensors", f"{FUSION}.json"
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,9 @@ def load_weights(folder: Path, *, sources: Sequence[str]) -> tuple[FusionNetwork
         if hashlib.sha256(data).hexdigest() != record.sha256:
             raise _damaged(folder, "it differs from the file that its record describes")
         network.load_state_dict(load_file(folder / WEIGHTS))
-    except (OSError, SafetensorError, RuntimeError) as error:
+    except RuntimeError as error:
+        raise _damaged(folder, "they belong to a network of another build") from error
+    except (OSError, SafetensorError) as error:
         raise _damaged(folder, str(error)) from error
     return network.eval(), record
 
@@ -103,6 +106,20 @@ def shipped_weights(sources: Sequence[str], device: torch.device) -> FusionNetwo
     except StorageError as error:
         logger.warning("The engine works without its trained network: %s", error.message)
         return None
+
+
+def network_in_use(sources: Sequence[str], device: torch.device, *, folder: Path | None = None) -> FusionNetwork | None:
+    """Return the network in the folder of own weights where it holds one, else `shipped_weights`.
+
+    Raises
+    ------
+    StorageError
+        When the folder's own network cannot be used: who asked for it must not get another one silently.
+    """
+    if folder is None or not has_part(folder, FUSION):
+        return shipped_weights(sources, device)
+    network, _ = load_weights(folder, sources=sources)
+    return network.to(device)
 
 
 def _record(folder: Path) -> WeightsRecord:
@@ -121,5 +138,5 @@ def _damaged(folder: Path, why: str) -> StorageError:
     return StorageError(
         f"The trained weights in {folder.name} cannot be used ({why})",
         expected=f"{WEIGHTS} and {RECORD} as napari-medmeta train writes them",
-        next_step="Install the package again",
+        next_step="Install the package again, or train them again where they are your own",
     )

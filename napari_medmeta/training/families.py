@@ -9,10 +9,9 @@ import torch
 from torch import nn
 
 from napari_medmeta.core import CancelToken, Progress, silent
+from napari_medmeta.core.weights import EMBEDDING_FAMILIES, ENCODER
 from napari_medmeta.engine.embedding import Encoder
 from napari_medmeta.engine.learners.registry import (
-    EMBEDDING_FAMILIES,
-    ENCODER,
     FAMILIES,
     built,
     save_modules,

@@ -443,7 +443,7 @@ def test_one_learner_may_answer_alone(files, monkeypatch, tmp_path):
     from napari_medmeta.engine.learners.registry import built
 
     torch.manual_seed(0)
-    monkeypatch.setattr(segmenter, "shipped_encoder", lambda: Encoder().eval())
+    monkeypatch.setattr(segmenter, "shipped_encoder", lambda *_: Encoder().eval())
     learners = tuple(m.eval().requires_grad_(False) for m in built("memory_augmented").values())
     monkeypatch.setattr(choices, "shipped_learners", lambda name, folder=None: learners)
     report = tmp_path / "report.json"

@@ -18,7 +18,8 @@ from napari_medmeta.engine.choices import engine_config
 from napari_medmeta.engine.features import FeatureMaps
 from napari_medmeta.engine.keeping import learn
 from napari_medmeta.engine.learners.memory_augmented import MemoryAugmentedLearner
-from napari_medmeta.engine.library_memory import ROWS, ROWS_AN_ENTRY, embedded_at, encoder_name, written
+from napari_medmeta.engine.learners.registry import shipped_encoder
+from napari_medmeta.engine.library_memory import ROWS, ROWS_AN_ENTRY, embedded_at, written
 from napari_medmeta.engine.recall import RecallConfig, recall
 from napari_medmeta.engine.segmenter import Segmenter
 from napari_medmeta.session.library import Library
@@ -72,8 +73,8 @@ def test_entries_kept_without_an_embedding_are_refused() -> None:
 
 def test_a_full_memory_gives_the_least_used_rows_away() -> None:
     learner = network()
-    two, three = (written(learner, [kept(n) for n in range(count)]).memory for count in (2, 3))
-    newest = written(learner, [kept(2)]).memory
+    two, three = (written(learner, [kept(n) for n in range(count)], encoder=kept(0).encoder).memory for count in (2, 3))
+    newest = written(learner, [kept(2)], encoder=kept(2).encoder).memory
     assert len(two.rows) == len(three.rows) == ROWS
     # The newest entry is in it whole; of the others those stay that were used more.
     assert len(newest.rows) == ROWS_AN_ENTRY
@@ -113,7 +114,7 @@ def test_the_embedding_is_in_the_library_s_file_and_older_entries_stay_readable(
     library = Library(tmp_path / "library.medlib")
     library.add([kept(0), bare])
     first, second = Library(library.path).entries()
-    assert first.encoder == encoder_name()
+    assert first.encoder == shipped_encoder().name
     assert first.samples.embedding is not None
     assert kept(0).samples.embedding is not None
     np.testing.assert_allclose(first.samples.embedding, kept(0).samples.embedding, rtol=2e-3, atol=1e-3)
@@ -125,4 +126,4 @@ def test_the_embedding_is_in_the_library_s_file_and_older_entries_stay_readable(
 def test_the_engines_own_learner_is_left_where_it_is() -> None:
     learner = network()
     # Moving a module moves it for everybody who holds it: the memory must have one of its own.
-    assert written(learner, [kept(0)]).learner is not learner
+    assert written(learner, [kept(0)], encoder=kept(0).encoder).learner is not learner

@@ -24,7 +24,7 @@ PROTOTYPES = EngineConfig(learners=(PrototypicalLearner(),), network=False)
 def untrained(monkeypatch: pytest.MonkeyPatch) -> EngineConfig:
     """An encoder and a learner with random weights."""
     torch.manual_seed(0)
-    monkeypatch.setattr("napari_medmeta.engine.segmenter.shipped_encoder", lambda: Encoder().eval())
+    monkeypatch.setattr("napari_medmeta.engine.segmenter.shipped_encoder", lambda *_: Encoder().eval())
     learner = SiameseLearner().eval().requires_grad_(False)
     return EngineConfig(learners=(learner,), fusion=FusionConfig(weights={"siamese": 1.0}), network=False)
 

@@ -11,11 +11,12 @@ import torch
 from torch import nn
 
 from napari_medmeta.core import Cancelled, CancelToken, StorageError
+from napari_medmeta.core.weights import ENCODER
 from napari_medmeta.engine.embedding import Encoder
 from napari_medmeta.engine.learners.base import Scene, SceneConfig
 from napari_medmeta.engine.learners.matching import LearntMatching
 from napari_medmeta.engine.learners.prototypical import LearntPrototypes
-from napari_medmeta.engine.learners.registry import ENCODER, load_modules, save_modules
+from napari_medmeta.engine.learners.registry import load_modules, save_modules
 from napari_medmeta.training.episodes import EpisodeConfig, Posed
 from napari_medmeta.training.families import EMBEDDING, train_family
 from napari_medmeta.training.learners import LearnerTrainConfig, embedded, task_loss, tasks, train_learners

@@ -17,6 +17,7 @@ from safetensors.torch import load, save
 from torch import nn
 
 from napari_medmeta.core import InputError, StorageError
+from napari_medmeta.core.weights import ENCODER, has_part
 from napari_medmeta.engine.embedding import Encoder
 from napari_medmeta.engine.learners import hand_made_learners
 from napari_medmeta.engine.learners.base import Learner
@@ -40,11 +41,8 @@ logger = logging.getLogger(__name__)
 FORMAT = 1
 """Raised when an older file means something else."""
 
-ENCODER = "encoder"
-"""Name of the file and of the module that embeds a scan; trained together with `EMBEDDING_FAMILIES`."""
-
-EMBEDDING_FAMILIES = ("prototypical", "matching")
-"""Families whose losses shape the embedding."""
+LETTERS = 16
+"""Of its weights' digest that name an encoder, in the library's entries among others."""
 
 Modules = Mapping[str, nn.Module]
 
@@ -158,16 +156,29 @@ DEFAULT_SOURCES = (*HAND_MADE, *TRAINED)
 """Names of the default engine's sources of evidence, in the order of the fusion network's inputs."""
 
 
-def default_learners() -> tuple[Learner, ...]:
+def default_learners(folder: Path | None = None) -> tuple[Learner, ...]:
     """Return the sources of evidence that the engine fuses.
 
-    Where the weights of the learnt ones cannot be used, the hand-made ones stand alone, with a notice in the log.
+    Where the shipped weights of the learnt ones cannot be used, the hand-made ones stand alone, with a notice in the
+    log.
+
+    Parameters
+    ----------
+    folder
+        Own weights, which replace the shipped ones where it holds them.
+
+    Raises
+    ------
+    StorageError
+        When weights cannot be used although a folder was asked for.
     """
     hand_made = hand_made_learners()
     try:
-        shipped_encoder()
-        trained = [shipped_modules(family)[member] for family, member in TRAINED.values()]
+        shipped_encoder(folder)
+        trained = [shipped_modules(family, folder)[member] for family, member in TRAINED.values()]
     except StorageError as error:
+        if folder is not None:
+            raise
         logger.warning("The engine works without its learnt sources of evidence: %s", error.message)
         return hand_made
     return (*(m for m in hand_made if m.name in HAND_MADE), *trained)  # type: ignore[arg-type]
@@ -223,7 +234,10 @@ def load_modules(folder: Path, name: str, modules: Modules) -> Mapping[str, Any]
         if record["format"] != FORMAT or hashlib.sha256(data).hexdigest() != record["sha256"]:
             raise _unusable(name, "they differ from what their record says")
         nn.ModuleDict(dict(modules)).load_state_dict(load(data))
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+    except RuntimeError as error:
+        # Torch lists every tensor; whoever reads this wants the one thing that follows from it.
+        raise _unusable(name, "they belong to a network of another build") from error
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise _unusable(name, str(error)) from error
     for module in modules.values():
         module.eval().requires_grad_(False)
@@ -235,32 +249,32 @@ def _unusable(name: str, why: str) -> StorageError:
     return StorageError(
         f"The trained weights of {name} cannot be used ({why})",
         expected=f"{name}.safetensors and {name}.json as napari-medmeta train writes them",
-        next_step="Install the package again",
+        next_step="Install the package again, or train them again where they are your own",
     )
 
 
 def shipped_encoder(folder: Path | None = None) -> Encoder:
-    """Return the encoder that comes with the package, or the one in ``folder``."""
+    """Return the encoder that comes with the package, or the one in ``folder`` where it holds one."""
     encoder = Encoder()
-    _from(folder, ENCODER, {ENCODER: encoder})
+    encoder.name = f"{ENCODER}-{_from(folder, ENCODER, {ENCODER: encoder})[:LETTERS]}"
     return encoder
 
 
 def shipped_learners(name: str, folder: Path | None = None) -> tuple[Learner, ...]:
-    """Return the trained learners of a family, as they come with the package or lie in ``folder``."""
+    """Return the trained learners of a family: those in ``folder``, or of the package where it holds none."""
     return tuple(shipped_modules(name, folder).values())  # type: ignore[arg-type]
 
 
 def shipped_modules(name: str, folder: Path | None = None) -> dict[str, nn.Module]:
-    """Return the trained learners of a family by their short names."""
+    """Return the trained learners of a family by their short names: as `shipped_learners`."""
     modules = built(name)
     _from(folder, name, modules)
     return modules
 
 
-def _from(folder: Path | None, name: str, modules: Modules) -> None:
-    if folder is not None:
-        load_modules(folder, name, modules)
-        return
+def _from(folder: Path | None, name: str, modules: Modules) -> str:
+    """Load ``modules`` and return the SHA-256 of their weights."""
     with resources.as_file(resources.files("napari_medmeta.engine") / "weights_data") as shipped:
-        load_modules(shipped, name, modules)
+        chosen = folder if folder is not None and has_part(folder, name) else shipped
+        load_modules(chosen, name, modules)
+        return str(json.loads((chosen / f"{name}.json").read_text(encoding="utf-8"))["sha256"])
