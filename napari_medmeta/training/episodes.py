@@ -15,7 +15,7 @@ from torch import Tensor
 from napari_medmeta.core import Geometry, LabelArray, MissingExamplesError, SliceExample, SliceRef, Support, Volume
 from napari_medmeta.engine.embedding import Encoder, embed_volume
 from napari_medmeta.engine.features import FeatureMaps, compute_features, normalised_intensity
-from napari_medmeta.engine.fusion import FusionConfig, Trust, fit_trust, pooled_log_odds
+from napari_medmeta.engine.fusion import FusionConfig, Trust, fit_trust, fuse, pooled_log_odds
 from napari_medmeta.engine.learners.base import Learner, Scene, SceneConfig, normalise
 from napari_medmeta.engine.learners.registry import default_learners, shipped_encoder
 from napari_medmeta.engine.network import slice_views
@@ -23,7 +23,7 @@ from napari_medmeta.engine.region import RegionConfig, find_region, make_task
 from napari_medmeta.engine.task import Task
 from napari_medmeta.training.anatomies import Dice
 
-__all__ = ["Episode", "EpisodeConfig", "LabelledVolume", "Posed", "make_episode", "paint", "pose"]
+__all__ = ["Episode", "EpisodeConfig", "LabelledVolume", "Posed", "correct_worst", "make_episode", "paint", "pose"]
 
 IGNORED = -1
 """Class of a voxel whose truth is not asked."""
@@ -71,6 +71,9 @@ class EpisodeConfig:
         How often the painting is noisy, and by how much its edge moves.
     scribble_chance
         How often a slice more carries strokes only.
+    correction_chance
+        How often somebody has looked at what the sources proposed and has corrected the worst of some slices: that
+        slice is then an example, too, and everything else is asked again.
     mistrust
         Standard deviation of the logarithm of the factors by which the trust in the sources is disturbed.
     blur
@@ -89,6 +92,7 @@ class EpisodeConfig:
     jitter_chance: float = 0.3
     jitter_pixels: float = 1.0
     scribble_chance: float = 0.1
+    correction_chance: float = 0.0
     mistrust: float = 0.35
     blur: float = 0.25
     region: RegionConfig = field(default_factory=RegionConfig)
@@ -157,10 +161,38 @@ def pose(volume: LabelledVolume, dice: Dice, config: EpisodeConfig, *, features:
     support = paint(labels, dice, config)
     if not support.painted_structures():
         return None
+    maps = _maps(volume, dice, config, features=features)
     try:
-        return _posed(_maps(volume, dice, config, features=features), labels, support, dice, config)
+        # Without corrections no number is drawn, so that episodes stay what they were.
+        if features and config.correction_chance > 0 and dice.chance(config.correction_chance):
+            support = correct_worst(maps, labels, support, dice, config)
+        return _posed(maps, labels, support, dice, config)
     except MissingExamplesError:
         return None
+
+
+def correct_worst(
+    maps: FeatureMaps, labels: LabelArray, support: Support, dice: Dice, config: EpisodeConfig
+) -> Support:
+    """Return ``support`` with one more slice, exactly as in ``labels`` (D, H, W): the one that was proposed worst.
+
+    Raises
+    ------
+    MissingExamplesError
+        When no unpainted slice is left.
+    """
+    posed = _posed(maps, labels, support, dice, config)
+    scene = Scene(posed.task, config.scene)
+    evidence = {learner.name: learner.fit(scene).evidence(posed.depths) for learner in config.learners}
+    trust = fit_trust(tuple(evidence), posed.task.structures, (), config.fusion, posed.task.device)
+    proposed = fuse(evidence, trust)
+    errors = [int((proposed[n] != posed.truth[depth]).sum()) for n, depth in enumerate(posed.depths)]
+    region = find_region(support, maps.spacing_mm, config.region)
+    index = region.box.start[0] + posed.depths[int(np.argmax(errors))]
+    corrected = labels[index].copy()
+    example = SliceExample(SliceRef(0, index), corrected, np.ones(corrected.shape, dtype=bool))
+    others = support.without(example.ref).examples
+    return replace(support, examples=(*others, example))
 
 
 def _maps(volume: LabelledVolume, dice: Dice, config: EpisodeConfig, *, features: bool) -> FeatureMaps:
