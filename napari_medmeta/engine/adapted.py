@@ -91,7 +91,7 @@ def adapted_trust(
     if not found:
         return {}
     names = tuple(learner.name for learner in engine._config.learners)
-    usual = np.array([engine._config.fusion.weights[name] for name in names])
+    usual = np.array([engine._config.pool.weights[name] for name in names])
     factors = _fit(found, usual, config.pull)
     # A source without a usual weight has nothing that a factor could change.
     return {n: round(float(f), 3) for n, f, u in zip(names, factors, usual, strict=True) if u > 0}

@@ -71,5 +71,5 @@ def joined_config(learner: str, *, weights: Path | None = None) -> EngineConfig:
     present = {source.name for source in whole.learners}
     learners = [member for member in shipped_learners(learner, weights) if member.name not in present]
     share = {member.name: JOINED_WEIGHT / len(learners) for member in learners}
-    fusion = replace(whole.fusion, weights={**whole.fusion.weights, **share})
+    fusion = replace(whole.pool, weights={**whole.pool.weights, **share})
     return replace(whole, learners=(*whole.learners, *learners), fusion=fusion, network=False)

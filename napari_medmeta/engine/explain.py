@@ -223,7 +223,7 @@ class _Question:
     def _trust(self, proposal: Proposal | None) -> Trust:
         names, structures = tuple(self._fitted), self._support.structures
         kept = [self._support.trust.get(s, {}) for s in structures]
-        trust = fit_trust(names, len(structures), (), self._config.fusion, self._task.device, kept=kept)
+        trust = fit_trust(names, len(structures), (), self._config.pool, self._task.device, kept=kept)
         if self._network is not None:
             trust = untested(trust)
         if proposal is None:

@@ -8,8 +8,9 @@ on painted slices left out in turn, and shrunk towards fixed ones: a few slices 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import TypeAlias
 
 import numpy as np
@@ -32,6 +33,7 @@ __all__ = [
     "log_odds",
     "pooled_log_odds",
     "starting_weights",
+    "usual_fusion",
 ]
 
 
@@ -46,7 +48,6 @@ class FusionConfig:
     ----------
     weights
         Weight of each source by name; chosen on the development cases of the benchmark for the default sources.
-        The hand-made ones that stand in where trained weights are missing use the same, without a choice of their own.
     shrinkage
         Strength of the pull towards the fixed weights with one left-out slice; it falls with more.
     voxels
@@ -60,8 +61,6 @@ class FusionConfig:
             "shape": 0.25,
             "prototypes": 0.25,
             "prototypes and place": 0.15,
-            "matching": 0.1,
-            "matching and place": 0.4,
             "trees": 0.5,
             "propagation": 0.65,
             "learnt prototypes": 0.5,
@@ -72,6 +71,25 @@ class FusionConfig:
     shrinkage: float = 2.0
     voxels: int = 4000
     kept_share: float = 0.5
+
+
+HAND_MADE_WEIGHTS: Mapping[str, float] = MappingProxyType(
+    {
+        "shape": 0.4,
+        "prototypes": 0.1,
+        "prototypes and place": 0.4,
+        "matching": 0.1,
+        "matching and place": 0.4,
+        "trees": 0.7,
+        "propagation": 1.0,
+    }
+)
+"""The same for the sources that need nothing learnt beforehand, where they are alone; chosen on the same cases."""
+
+
+def usual_fusion(names: Iterable[str]) -> FusionConfig:
+    """Return the fixed weights for these sources."""
+    return FusionConfig(weights=HAND_MADE_WEIGHTS) if set(names) <= set(HAND_MADE_WEIGHTS) else FusionConfig()
 
 
 @dataclass(frozen=True, eq=False)

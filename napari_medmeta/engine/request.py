@@ -33,7 +33,7 @@ from napari_medmeta.core import (
 from napari_medmeta.engine.correction import check_network, corrected_log_odds
 from napari_medmeta.engine.expectation import expected_dice, slice_dice
 from napari_medmeta.engine.features import FeatureMaps
-from napari_medmeta.engine.fusion import Fold, FusionConfig, Trust, as_log_posterior, fit_trust
+from napari_medmeta.engine.fusion import Fold, FusionConfig, Trust, as_log_posterior, fit_trust, usual_fusion
 from napari_medmeta.engine.learners.base import Fitted, Learner, Scene, SceneConfig
 from napari_medmeta.engine.learners.registry import default_learners
 from napari_medmeta.engine.learners.walk import WalkConfig, refine, walled_slab
@@ -69,6 +69,8 @@ class EngineConfig:
     ----------
     learners
         The sources of evidence.
+    fusion
+        How far each is trusted before anything was tested; the measured weights of these sources where None.
     folds
         At most this many painted slices are left out in turn; more tell little new and cost time.
     network
@@ -84,12 +86,17 @@ class EngineConfig:
     learners: tuple[Learner, ...] = field(default_factory=default_learners)
     region: RegionConfig = field(default_factory=lambda: RegionConfig(max_step=MOST_SLICES_POOLED))
     scene: SceneConfig = field(default_factory=SceneConfig)
-    fusion: FusionConfig = field(default_factory=FusionConfig)
+    fusion: FusionConfig | None = None
     walk: WalkConfig = field(default_factory=WalkConfig)
     folds: int = 4
     network: bool = True
     memory_budget_bytes: int | None = None
     weights: Path | None = None
+
+    @property
+    def pool(self) -> FusionConfig:
+        """How far each source is trusted before anything was tested."""
+        return usual_fusion(learner.name for learner in self.learners) if self.fusion is None else self.fusion
 
 
 def parts_of(task: Task, *, most: int = MOST_PARTS) -> list[range]:
@@ -241,7 +248,7 @@ class Request:
 
     def _trust(self, folds: Sequence[Fold]) -> Trust:
         kept = [self._support.trust.get(s, {}) for s in self._support.structures]
-        trust = fit_trust(self._names, len(kept), folds, self._config.fusion, self._task.device, kept=kept)
+        trust = fit_trust(self._names, len(kept), folds, self._config.pool, self._task.device, kept=kept)
         return trust if self._network is None else check_network(self._network, folds, trust)
 
     def _folds(self) -> list[Fold]:

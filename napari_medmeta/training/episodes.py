@@ -15,7 +15,7 @@ from torch import Tensor
 from napari_medmeta.core import Geometry, LabelArray, MissingExamplesError, SliceExample, SliceRef, Support, Volume
 from napari_medmeta.engine.embedding import Encoder, embed_volume
 from napari_medmeta.engine.features import FeatureMaps, compute_features, normalised_intensity
-from napari_medmeta.engine.fusion import FusionConfig, Trust, fit_trust, fuse, pooled_log_odds
+from napari_medmeta.engine.fusion import FusionConfig, Trust, fit_trust, fuse, pooled_log_odds, usual_fusion
 from napari_medmeta.engine.learners.base import Learner, Scene, SceneConfig, normalise
 from napari_medmeta.engine.learners.registry import default_learners, shipped_encoder
 from napari_medmeta.engine.network import slice_views
@@ -78,6 +78,8 @@ class EpisodeConfig:
         Standard deviation of the logarithm of the factors by which the trust in the sources is disturbed.
     blur
         The same for how sure each source is of itself: on real scans they are not as sure as on synthetic ones.
+    fusion
+        The usual weights of the sources; the measured ones where None.
     encoder
         Gives the learnt embedding that some sources work in; None where no source does.
     """
@@ -97,9 +99,14 @@ class EpisodeConfig:
     blur: float = 0.25
     region: RegionConfig = field(default_factory=RegionConfig)
     scene: SceneConfig = field(default_factory=SceneConfig)
-    fusion: FusionConfig = field(default_factory=FusionConfig)
+    fusion: FusionConfig | None = None
     learners: tuple[Learner, ...] = field(default_factory=default_learners)
     encoder: Encoder | None = field(default_factory=shipped_encoder)
+
+    def trust(self, structures: int, device: torch.device) -> Trust:
+        """Return the usual trust in the sources, for so many structures."""
+        names = tuple(learner.name for learner in self.learners)
+        return fit_trust(names, structures, (), self.fusion or usual_fusion(names), device)
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,8 +191,7 @@ def correct_worst(
     posed = _posed(maps, labels, support, dice, config)
     scene = Scene(posed.task, config.scene)
     evidence = {learner.name: learner.fit(scene).evidence(posed.depths) for learner in config.learners}
-    trust = fit_trust(tuple(evidence), posed.task.structures, (), config.fusion, posed.task.device)
-    proposed = fuse(evidence, trust)
+    proposed = fuse(evidence, config.trust(posed.task.structures, posed.task.device))
     errors = [int((proposed[n] != posed.truth[depth]).sum()) for n, depth in enumerate(posed.depths)]
     region = find_region(support, maps.spacing_mm, config.region)
     index = region.box.start[0] + posed.depths[int(np.argmax(errors))]
@@ -308,7 +314,7 @@ def _answered(posed: Posed, dice: Dice, config: EpisodeConfig) -> Episode:
     evidence = {
         learner.name: _blurred(learner.fit(scene).evidence(depths), dice, config) for learner in config.learners
     }
-    trust = _disturbed(fit_trust(tuple(evidence), task.structures, (), config.fusion, task.device), dice, config)
+    trust = _disturbed(config.trust(task.structures, task.device), dice, config)
     odds = pooled_log_odds(evidence, trust)
     views = slice_views(scene, evidence, odds, depths)
     truth = posed.truth[list(depths)]

@@ -6,7 +6,10 @@ import pytest
 import torch
 
 from napari_medmeta.engine.expectation import expected_dice, slice_dice
-from napari_medmeta.engine.fusion import Fold, FusionConfig, Trust, fit_trust, fuse, fused_log_posterior
+from napari_medmeta.engine.fusion import Fold, FusionConfig, Trust, fit_trust, fuse, fused_log_posterior, usual_fusion
+from napari_medmeta.engine.learners import hand_made_learners
+from napari_medmeta.engine.learners.registry import DEFAULT_SOURCES
+from napari_medmeta.engine.request import EngineConfig
 
 CPU = torch.device("cpu")
 CONFIG = FusionConfig(weights={"good": 0.5, "bad": 0.5}, shrinkage=0.1)
@@ -90,3 +93,16 @@ def test_a_surer_proposal_is_expected_to_be_better(make_task) -> None:  # type: 
     sure = expected_dice(says(TRUTH, 0.99)[:, None], trust, task, [1])
     unsure = expected_dice(says(TRUTH, 0.7)[:, None], trust, task, [1])
     assert sure[0] > unsure[0]
+
+
+def test_hand_made_sources_alone_have_weights_of_their_own() -> None:
+    alone = usual_fusion(learner.name for learner in hand_made_learners())
+    together = usual_fusion(DEFAULT_SOURCES)
+    assert alone.weights["propagation"] != together.weights["propagation"]
+    assert set(DEFAULT_SOURCES) == set(together.weights)
+
+
+def test_given_weights_hold_whatever_the_sources_are() -> None:
+    given = FusionConfig(weights={learner.name: 0.5 for learner in hand_made_learners()})
+    assert EngineConfig(learners=hand_made_learners(), fusion=given).pool is given
+    assert EngineConfig(learners=hand_made_learners()).pool == usual_fusion(["shape"])
