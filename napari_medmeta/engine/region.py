@@ -263,9 +263,11 @@ def _region_maps(maps: FeatureMaps, region: Region) -> RegionMaps:
             return last
         if maps.crops_agree and _lies_between(region, last):
             return last.between(start, stop)
+    # Gone before the next is made: two of them need not fit.
+    maps.last_region.clear()
     features, intensity = _pooled_features(maps, region)
     seen = RegionMaps(region.order, region.box, region.pooling, features, intensity, _embedded(maps, region))
-    maps.last_region[:] = [seen]
+    maps.last_region.append(seen)
     return seen
 
 
