@@ -46,8 +46,9 @@ def edges_of(geometry: Geometry, *, rows: tuple[int, bool], columns: tuple[int, 
 
 
 def plane_text(geometry: Geometry, ref: SliceRef) -> str:
-    """Return plane and number of a slice such as "Axial slice 22 of 40", counted from 0 as napari's slider does."""
-    return f"{plane_names(geometry)[ref.axis].capitalize()} slice {ref.index} of {geometry.shape[ref.axis]}"
+    """Return plane and number of a slice such as "Axial slice 22 (0–39)", counted from 0 as napari's slider does."""
+    last = geometry.shape[ref.axis] - 1
+    return f"{plane_names(geometry)[ref.axis].capitalize()} slice {ref.index} (0–{last})"
 
 
 class Compass:

@@ -36,5 +36,5 @@ def test_a_scan_that_lies_the_other_way_has_the_letters_swapped() -> None:
 
 
 def test_the_plane_is_named_with_number_and_count() -> None:
-    assert plane_text(UPRIGHT, SliceRef(0, 2)) == "Axial slice 2 of 4"
-    assert plane_text(UPRIGHT, SliceRef(2, 0)) == "Sagittal slice 0 of 8"
+    assert plane_text(UPRIGHT, SliceRef(0, 2)) == "Axial slice 2 (0–3)"
+    assert plane_text(UPRIGHT, SliceRef(2, 0)) == "Sagittal slice 0 (0–7)"
