@@ -100,7 +100,7 @@ class PanelBody(QWidget):
             self.scan_box, self.too_large, self.hint,
             heading("What to look for"), self.table,
             heading("Paint examples"), self.paint_box,
-            heading("Proposal"), self.proposal_box, self.work_line, self.sources,
+            heading("Proposal"), self.proposal_box, self.sources,
             heading("Result"), self.save_box,
         )  # fmt: skip
         for part in parts:
@@ -117,11 +117,13 @@ class PanelBody(QWidget):
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(0)
-        # What was said last stays in sight, however far the boxes are scrolled.
+        # What is under way, the way to stop it, and what was said last stay in sight, however far one scrolls.
+        self.work_line.setContentsMargins(MARGIN, MARGIN // 2, MARGIN, 0)
         self.footer.setContentsMargins(MARGIN, MARGIN // 2, MARGIN, MARGIN // 2)
         beside = QVBoxLayout()
         beside.setSpacing(0)
         beside.addWidget(self._scroll, 1)
+        beside.addWidget(self.work_line)
         beside.addWidget(self.footer)
         layout.addWidget(self.strip)
         layout.addLayout(beside, 1)

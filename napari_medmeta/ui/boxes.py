@@ -56,6 +56,7 @@ class ScanBox(QWidget):
         super().__init__(parent)
         self._scans = _combo("The scan to segment", "Scan")
         self._windows = _combo("Which grey values are shown", "Window")
+        self._windows.setEnabled(False)
         self._scans.activated.connect(self.scan_chosen)
         self._windows.activated.connect(self.window_chosen)
         self._planes = _combo("Which plane is shown; your examples stay on every plane", "Plane")

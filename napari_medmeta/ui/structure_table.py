@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from qtpy.QtCore import QPoint, Qt, Signal
+from qtpy.QtCore import QPoint, QSize, Qt, Signal
 from qtpy.QtGui import QAction, QColor, QIcon, QKeyEvent, QPixmap
 from qtpy.QtWidgets import (
     QAbstractItemView,
@@ -16,6 +16,7 @@ from qtpy.QtWidgets import (
     QLineEdit,
     QMenu,
     QPushButton,
+    QSizePolicy,
     QTableWidget,
     QTableWidgetItem,
     QVBoxLayout,
@@ -45,7 +46,8 @@ HEADER_TIPS = (
     "Measured by leaving out each of your examples in turn.",
 )
 SWATCH = 14
-VISIBLE_ROWS = 5
+LEAST_ROWS, MOST_ROWS = 3, 8
+"""The table is as high as its rows between these: what stands below it is needed as often."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,7 @@ class StructureTable(QWidget):
                 self._table.setRowCount(len(self._rows))
                 for number, row in enumerate(self._rows):
                     self._fill(number, row)
+                self._table.updateGeometry()
             self._choose_row(active)
         finally:
             self._table.blockSignals(False)
@@ -127,6 +130,7 @@ class StructureTable(QWidget):
         table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         table.setTabKeyNavigation(False)
         table.setShowGrid(False)
+        table.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         table.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
         table.customContextMenuRequested.connect(self._open_menu)
         table.itemChanged.connect(self._item_changed)
@@ -146,7 +150,6 @@ class StructureTable(QWidget):
         rows = table.verticalHeader()
         if rows is not None:
             rows.setVisible(False)
-            table.setMinimumHeight(rows.defaultSectionSize() * VISIBLE_ROWS)
         return table
 
     def _fill(self, number: int, row: StructureRow) -> None:
@@ -241,7 +244,20 @@ class StructureTable(QWidget):
 
 
 class _Table(QTableWidget):
-    """A table that leaves letters to the viewer's keys instead of searching its rows by them."""
+    """A table as high as its rows that leaves letters to the viewer's keys instead of searching its rows by them."""
+
+    def sizeHint(self) -> QSize:
+        """Return the room for all rows, within limits; napari's theme sets how high one is."""
+        header, rows = self.horizontalHeader(), self.verticalHeader()
+        if header is None or rows is None:
+            return super().sizeHint()
+        shown = min(max(self.rowCount(), LEAST_ROWS), MOST_ROWS)
+        height = header.sizeHint().height() + shown * rows.defaultSectionSize() + 2 * self.frameWidth()
+        return QSize(super().sizeHint().width(), height)
+
+    def minimumSizeHint(self) -> QSize:
+        """Return the same height: the boxes scroll together, not each for itself."""
+        return QSize(super().minimumSizeHint().width(), self.sizeHint().height())
 
     def keyPressEvent(self, event: QKeyEvent | None) -> None:
         """Keep only the keys that move in the table."""

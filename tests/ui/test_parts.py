@@ -312,3 +312,25 @@ def test_a_long_hint_is_never_cut_off(qtbot: Any) -> None:
     assert widget._label.minimumHeight() >= 4 * short
     widget.set_text("one line")
     assert widget._label.minimumHeight() == short
+
+
+def test_the_table_is_as_high_as_its_rows_within_limits(qtbot: Any) -> None:
+    widget, inner = table(qtbot)
+    widget.show()
+    heights = []
+    for count in (1, 3, 6, 8, 30):
+        widget.set_value([StructureRow(n, f"Organ {n}", "#ff0000") for n in range(1, count + 1)], active=1)
+        qtbot.wait(20)
+        heights.append(inner.height())
+    row = inner.verticalHeader().defaultSectionSize()
+    assert heights[0] == heights[1] >= 3 * row
+    assert heights[2] == heights[1] + 3 * row
+    assert heights[3] == heights[4] < 11 * row
+
+
+def test_no_window_can_be_chosen_before_a_scan_is_open(qtbot: Any) -> None:
+    widget = ScanBox()
+    qtbot.addWidget(widget)
+    assert not widget._windows.isEnabled()
+    widget.set_windows(CT_WINDOWS)
+    assert widget._windows.isEnabled()
