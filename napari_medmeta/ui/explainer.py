@@ -27,10 +27,11 @@ Explaining: TypeAlias = Callable[[Any, Support, Triple, dict[int, str], "Proposa
 
 @dataclass(frozen=True, eq=False)
 class _Answer:
-    """An explanation and the question that it answers."""
+    """An explanation, the question that it answers, and whether it is told in words too."""
 
     number: int
     explanation: Explanation
+    aloud: bool
 
 
 class Explainer:
@@ -49,9 +50,11 @@ class Explainer:
         self._controller = controller
         self._explaining = explaining if explaining is not None else _by_the_engine
         self._number = 0
+        self._told = ""
         self.value: Explanation | None = None
         controller.answered.connect(self._receive)
         controller.changed.connect(self._follow)
+        controller.looked.connect(self._look_elsewhere)
 
     def explain(self, voxel: Triple | None) -> bool:
         """Ask why ``voxel`` is what it is; None when the mouse is not over the scan."""
@@ -63,7 +66,7 @@ class Explainer:
         if not support.painted_structures():
             controller.told.emit(f"There is nothing to explain yet. {controller.hint()}")
             return False
-        self._ask(voxel)
+        self._ask(voxel, aloud=True)
         controller.told.emit("Looking for what caused this voxel …")
         return True
 
@@ -90,27 +93,37 @@ class Explainer:
         self._number += 1
         self._controller.answered.disconnect(self._receive)
         self._controller.changed.disconnect(self._follow)
+        self._controller.looked.disconnect(self._look_elsewhere)
 
-    def _ask(self, voxel: Triple) -> None:
+    def _ask(self, voxel: Triple, *, aloud: bool = False) -> None:
         session, explaining = self._controller.session, self._explaining
         self._number += 1
         number, support, proposal = self._number, session.support(), session.proposal
         names = {s.id: s.name for s in session.structures}
 
         def question(engine: Any) -> _Answer:
-            return _Answer(number, explaining(engine, support, voxel, names, proposal))
+            return _Answer(number, explaining(engine, support, voxel, names, proposal), aloud)
 
         self._controller.ask_engine(question)
 
     def _receive(self, answer: object) -> None:
         if isinstance(answer, _Answer) and answer.number == self._number:
             self._show(answer.explanation)
-            self._controller.told.emit(answer.explanation.summary)
+            # Renewed after a change, it must not talk over what was said of that change.
+            if answer.aloud:
+                self._told = answer.explanation.summary
+                self._controller.told.emit(self._told)
 
     def _show(self, explanation: Explanation | None) -> None:
         if explanation is not self.value:
             self.value = explanation
             self.explained.emit(explanation)
+
+    def _look_elsewhere(self, ref: SliceRef) -> None:
+        # The sentence is about a voxel that is no longer on screen; the box with its examples stays.
+        if self._told:
+            self._controller.withdrawn.emit(self._told)
+            self._told = ""
 
     def _follow(self, change: Change) -> None:
         """Explain the same voxel anew once the whole proposal has followed a change of the examples."""
