@@ -78,8 +78,11 @@ class Advice:
         lines = [STATE_WORDS[state], self._expectations.in_words(ref), "only a hint" if is_hint else ""]
         return "\n".join(line for line in lines if line)
 
-    def hint(self, focus: SliceRef, *, proposing: bool, is_hint: bool) -> str:
-        """Say in one line what is missing, or what to do next, on the slice ``focus``."""
+    def hint(self, focus: SliceRef, *, proposing: bool, is_hint: bool, reading: bool = False) -> str:
+        """Say in one line what is missing, or what to do next, on the slice ``focus``.
+
+        ``reading`` says that the engine works, and that it is no proposal yet unless ``proposing``.
+        """
         proposed = self.is_proposed(focus)
         if not self.can_propose() and proposed:
             return f"This slice is {self._came_from()}: accept it (A) if it fits, or correct it by painting."
@@ -88,6 +91,8 @@ class Advice:
         if self._reason is not None and self._reason[0] == focus:
             what = "Accept the slice (A), or correct it by painting" if proposed else PAST_THE_END
             return f"{self._reason[1]}. {what}."
+        if reading and not proposing and self._proposes_first():
+            return "The scan is still being read: the proposal comes by itself. You can go on painting."
         if proposing:
             return "Proposing the rest. You can look at it as it comes, and go on painting."
         if proposed and self._session.slice_state(focus) is SliceState.SCRIBBLED:
@@ -115,6 +120,9 @@ class Advice:
             return ""
         listed = " and ".join([", ".join(mostly[:-1]), mostly[-1]] if len(mostly) > 1 else mostly)
         return f"Relies more on the plain shape between your slices than on all that is learnt: {listed}."
+
+    def _proposes_first(self) -> bool:
+        return self._session.proposal is None and self._session.auto_propose and self.can_propose()
 
     def _came_from(self) -> str:
         proposal = self._session.proposal

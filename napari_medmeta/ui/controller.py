@@ -199,7 +199,8 @@ class Controller:
 
     def hint(self) -> str:
         """Say in one line what is missing, or what to do next."""
-        return self.advice.hint(self.focus, proposing=self.work.proposing, is_hint=self.is_hint(self.focus))
+        work, is_hint = self.work, self.is_hint(self.focus)
+        return self.advice.hint(self.focus, proposing=work.proposing, reading=work.busy, is_hint=is_hint)
 
     # What the user does
 

@@ -10,7 +10,7 @@ import pytest
 from ui_fakes import SHAPE, InlineRunner, NearestSliceEngine, make_volume
 
 from napari_medmeta import io
-from napari_medmeta.core import Box, Geometry, MedmetaError, Proposal, SliceRef
+from napari_medmeta.core import Box, Geometry, MedmetaError, Proposal, SliceRef, Support, Volume
 from napari_medmeta.engine.learners.registry import DEFAULT_SOURCES
 from napari_medmeta.session import PaintMode, Session, SliceState
 from napari_medmeta.session.boxes import DrawnBox
@@ -18,6 +18,7 @@ from napari_medmeta.ui.advice import SHAPE_SOURCE
 from napari_medmeta.ui.controller import Controller
 from napari_medmeta.ui.scan import scan_of
 from napari_medmeta.ui.strokes import BACKGROUND_STROKE, Edit
+from napari_medmeta.ui.worker import Started
 
 
 @pytest.fixture
@@ -386,3 +387,28 @@ def test_where_every_other_slice_is_done_none_is_suggested_and_that_is_said(cont
     controller.look_at(SliceRef(0, SHAPE[0] - 1))
     assert not controller.next_slice()
     assert "the others are done" in told[-1]
+
+
+class ReadingRunner(InlineRunner):
+    """Still reads the scan."""
+
+    def load(self, volume: Volume, /) -> None:
+        self._callback(Started("features"))
+
+    def propose(self, support: Support, /, *, focus: SliceRef | None) -> None:
+        """Keep the question until the scan is read."""
+
+
+@pytest.mark.parametrize("automatic", [True, False])
+def test_while_the_scan_is_read_nobody_is_told_to_ask_for_what_comes_by_itself(automatic: bool) -> None:
+    volume = make_volume()
+    scan = scan_of(volume)
+    session = Session.create(scan.grid.working, fingerprint=scan.fingerprint)
+    made = Controller(session, scan=scan, volume=scan.volume(volume.array), runner=ReadingRunner())
+    made.set_auto_propose(automatic)
+    assert "Add a structure" in made.hint()
+    made.add_structure("Liver")
+    assert "Paint the Liver" in made.hint()
+    made.paint(stroke())
+    assert ("comes by itself" in made.hint()) is automatic
+    assert ("Ask for a proposal" in made.hint()) is not automatic
