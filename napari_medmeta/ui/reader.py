@@ -47,8 +47,19 @@ def _read(path: str | Sequence[str]) -> list[LayerData]:
         series, chosen = _choose_series(file)
         return _layers(io.read_volume(file, series=series), file) if chosen else NOTHING
     except MedmetaError as error:
-        show_warning(error.message)
+        _refuse(error)
         return NOTHING
+
+
+def _refuse(error: MedmetaError) -> None:
+    show_warning(error.message)
+    # napari shows the first words only, and not for long.
+    from napari_medmeta.ui.commands import panel_of
+
+    viewer = napari.current_viewer()
+    panel = panel_of(viewer) if viewer is not None else None
+    if panel is not None:
+        panel.body.footer.set_message(error.message, is_error=True)
 
 
 def _layers(volume: Volume, file: Path) -> list[LayerData]:

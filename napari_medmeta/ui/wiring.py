@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-from napari_medmeta.ui.boxes import PaintBox, ProposalBox
+from napari_medmeta.core import MedmetaError
+from napari_medmeta.session import Change, Topic
+from napari_medmeta.ui.boxes import Footer, PaintBox, ProposalBox
+from napari_medmeta.ui.controller import Controller
 from napari_medmeta.ui.structure_table import StructureTable
 
-__all__ = ["Slot", "wire_painting", "wire_proposal", "wire_table"]
+__all__ = ["Slot", "wire_failures", "wire_painting", "wire_proposal", "wire_table"]
 
 Slot: TypeAlias = Callable[[Callable[..., Any]], Callable[..., None]]
 """Turns a call whose first argument is the open scan into a slot that says so when none is open."""
@@ -50,3 +53,20 @@ def wire_proposal(box: ProposalBox, slot: Slot, *, set_confidence: Callable[...,
     box.previous_wanted.connect(slot(lambda c: c.controller.previous_slice()))
     box.undo_wanted.connect(slot(lambda c: c.controller.undo()))
     box.redo_wanted.connect(slot(lambda c: c.controller.redo()))
+
+
+def wire_failures(footer: Footer, controller: Controller) -> None:
+    """Take back what could not be done, once something else has been done."""
+    failed: list[str] = []
+
+    def note(error: MedmetaError) -> None:
+        failed.append(error.message)
+
+    def take_back(change: Change) -> None:
+        # A proposal comes by itself and says nothing of what was wrong.
+        if change.what - {Topic.PROPOSAL}:
+            while failed:
+                footer.take_back(failed.pop())
+
+    controller.failed.connect(note)
+    controller.changed.connect(take_back)

@@ -386,10 +386,10 @@ def test_the_canvas_tells_plane_and_direction(panel: Any, viewer: Any) -> None:
         return "".join(overlays[f"medmeta_{edge}"].text for edge in ("top", "bottom", "left", "right"))
 
     panel.case.layers.go_to(SliceRef(0, 2))
-    assert "Axial slice 2 of 6" in overlays.text.text
+    assert "Axial slice 2 (0–5)" in overlays.text.text
     assert letters() == "APRL"
     panel.case.layers.go_to(SliceRef(2, 4))
-    assert "Sagittal slice 4 of 24" in overlays.text.text
+    assert "Sagittal slice 4 (0–23)" in overlays.text.text
     assert letters() == "SIAP"
     viewer.dims.transpose()
     assert letters() == "APSI"
@@ -499,3 +499,21 @@ def test_the_demo_shows_a_proposal(viewer: Any, monkeypatch: pytest.MonkeyPatch,
         assert len(session.support().examples) == 4
     finally:
         panel.release()
+
+
+def test_what_could_not_be_done_is_taken_back_once_something_else_is_done(panel: Any, qtbot: Any) -> None:
+    controller = panel.case.controller
+    paint(panel)
+    settle(qtbot, panel)
+    controller.rename_structure(1, "")
+    said = panel.message()
+    assert said
+    controller.receive(controller.session.proposal)
+    assert panel.message() == said
+    controller.add_structure("Spleen")
+    assert panel.message() == ""
+
+
+def test_progress_and_stop_stay_in_sight_however_far_one_scrolls(panel: Any) -> None:
+    assert not panel.body._scroll.isAncestorOf(panel.body.work_line)
+    assert panel.body.isAncestorOf(panel.body.work_line)

@@ -281,3 +281,10 @@ def test_the_manifests_preferences_are_ours(repo: Path) -> None:
 def test_preferences_are_read_from_napari_or_fall_back() -> None:
     preferences = load_preferences()
     assert 0 <= preferences.confidence <= 1
+
+
+def test_a_refused_file_is_said_whole_in_the_panel(panel_only: Any, tmp_path: Path) -> None:
+    path = tmp_path / "scan.nii.gz"
+    path.write_bytes(b"no scan")
+    assert panel_only.viewer.open(str(path), plugin="napari-medmeta") == []
+    assert panel_only.message() == notices()[-1]
