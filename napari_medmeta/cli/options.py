@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     Subparsers: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]
 
-__all__ = ["add_device", "integers", "names", "progress_bar", "require_writable", "write_json"]
+__all__ = ["add_device", "add_weights", "integers", "names", "progress_bar", "require_writable", "write_json"]
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
@@ -30,6 +30,17 @@ def add_device(parser: argparse.ArgumentParser, *, default: str = "auto") -> Non
         choices=DEVICES,
         default=default,
         help="where to compute; auto takes a graphics card if there is one",
+    )
+
+
+def add_weights(parser: argparse.ArgumentParser, which: str) -> None:
+    """Add ``--weights``; ``which`` says of what."""
+    parser.add_argument(
+        "--weights",
+        type=Path,
+        metavar="DIR",
+        help=f"own weights {which}: the files that napari-medmeta train wrote into DIR replace those of the package, "
+        "the others stay",
     )
 
 

@@ -9,7 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_medmeta.cli.options import add_device
+from napari_medmeta.cli.options import add_device, add_weights
+from napari_medmeta.core.weights import FUSION
 
 if TYPE_CHECKING:
     from napari_medmeta.cli.options import Subparsers
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["add_parser", "run"]
 
-FUSION = "fusion"
-"""The network that corrects what all sources say together."""
+SHIPPED = "shipped"
+"""With --start: the weights that come with the package."""
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -37,8 +38,11 @@ def add_parser(subparsers: Subparsers) -> None:
         "or one of the other learners, such as siamese or maml, in that embedding",
     )
     parser.add_argument("--out", type=Path, required=True, help="folder for weights, checkpoint and log")
+    add_weights(parser, "that take part but are not trained: the encoder below a learner, the sources below fusion")
     parser.add_argument(
-        "--encoder", type=Path, metavar="DIR", help="folder with the encoder that learners stand on (the shipped one)"
+        "--start",
+        metavar="shipped|DIR",
+        help="go on from trained weights: those of the package, or those in DIR (default: from nothing)",
     )
     parser.add_argument(
         "--data",
@@ -73,6 +77,11 @@ def run(args: argparse.Namespace) -> int:
         )
     if (args.steps is not None and args.steps < 1) or args.minutes < 0:
         raise InputError("There is nothing to train", expected="--steps above 0, or --minutes above 0")
+    if args.resume and args.start is not None:
+        raise InputError(
+            "--resume and --start were both given",
+            expected="one of them: --resume goes on with the run in OUT, --start begins a new one from trained weights",
+        )
     if args.resume and not (args.out / "checkpoint.ckpt").exists():
         raise InputError(
             f"There is no checkpoint in {args.out}", next_step="Leave out --resume, or name the folder of the first run"
@@ -87,14 +96,13 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _fusion(args: argparse.Namespace, show: Progress) -> tuple[Path, ...]:
-    from napari_medmeta.engine.weights import save_weights
-    from napari_medmeta.training.meta import TrainConfig, train
-    from napari_medmeta.training.running import record_of
+    from napari_medmeta.training.fusion import train_fusion
+    from napari_medmeta.training.meta import TrainConfig
     from napari_medmeta.training.sources import find_sources
 
     config = replace(TrainConfig(), **_settings(args))
-    network = train(find_sources(args.data), args.out, config, resume=args.resume, progress=show)
-    return (save_weights(args.out, network, training=record_of(config)),)
+    source = find_sources(args.data)
+    return (train_fusion(source, args.out, config, **_origin(args), progress=show),)
 
 
 def _family(args: argparse.Namespace, show: Progress) -> tuple[Path, ...]:
@@ -108,15 +116,17 @@ def _family(args: argparse.Namespace, show: Progress) -> tuple[Path, ...]:
             f"There is no learner {args.learner!r}", expected="one of " + ", ".join((FUSION, *trainable()))
         )
     config = replace(LearnerTrainConfig(steps=usual_steps(args.learner)), **_settings(args))
-    return train_family(
-        args.learner,
-        find_sources(args.data),
-        args.out,
-        config,
-        encoder=args.encoder,
-        resume=args.resume,
-        progress=show,
-    )
+    source = find_sources(args.data)
+    return train_family(args.learner, source, args.out, config, **_origin(args), progress=show)
+
+
+def _origin(args: argparse.Namespace) -> dict[str, Any]:
+    from napari_medmeta.training.origin import Start
+
+    start: Start | None = None
+    if args.start is not None:
+        start = Start(None if args.start == SHIPPED else Path(args.start))
+    return {"weights": args.weights, "start": start, "resume": args.resume}
 
 
 def _settings(args: argparse.Namespace) -> dict[str, Any]:

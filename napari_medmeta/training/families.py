@@ -1,7 +1,9 @@
-"""Train one family of learners from nothing, or the embedding that all of them share, and write the weights."""
+"""Train one family of learners, or the embedding that all of them share, and write the weights."""
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import torch
 from torch import nn
 
 from napari_medmeta.core import CancelToken, Progress, silent
-from napari_medmeta.core.weights import EMBEDDING_FAMILIES, ENCODER
+from napari_medmeta.core.weights import EMBEDDING_FAMILIES, ENCODER, parts_in_use
 from napari_medmeta.engine.embedding import Encoder
 from napari_medmeta.engine.learners.registry import (
     FAMILIES,
@@ -18,6 +20,7 @@ from napari_medmeta.engine.learners.registry import (
     shipped_encoder,
 )
 from napari_medmeta.training.learners import LearnerTrainConfig, train_learners
+from napari_medmeta.training.origin import Origin, Start
 from napari_medmeta.training.running import record_of
 from napari_medmeta.training.sources import Source
 
@@ -43,7 +46,8 @@ def train_family(
     out: Path,
     config: LearnerTrainConfig,
     *,
-    encoder: Path | None = None,
+    weights: Path | None = None,
+    start: Start | None = None,
     resume: bool = False,
     progress: Progress = silent,
     cancel: CancelToken | None = None,
@@ -54,18 +58,47 @@ def train_family(
     ----------
     name
         One of `trainable`.
-    encoder
-        Folder with the encoder in whose embedding a family is trained; None: the one that comes with the package.
+    weights
+        Folder of own weights with the encoder in whose embedding a family is trained; None, or where it holds none:
+        the one that comes with the package.
+    start
+        Weights to go on from; None: from nothing. A resumed run goes on from its checkpoint, whatever it began with.
+
+    Raises
+    ------
+    WeightsError
+        When ``weights`` cannot be used, or those of ``start`` do not fit.
     """
     torch.manual_seed(config.seed)
     families = EMBEDDING_FAMILIES if name == EMBEDDING else (name,)
-    network = Encoder() if name == EMBEDDING else shipped_encoder(encoder)
+    parts = parts_in_use(weights)
+    network = Encoder() if name == EMBEDDING else shipped_encoder(weights)
     members = {family: built(family) for family in families}
+    origin = Origin(name, {} if name == EMBEDDING else {ENCODER: parts[ENCODER].sha256})
+    if start is not None and not resume:
+        trained: dict[str, Mapping[str, nn.Module]] = {**members}
+        if name == EMBEDDING:
+            trained[ENCODER] = {ENCODER: network}
+        origin = replace(origin, started_from={part: start.load_modules(part, own) for part, own in trained.items()})
     config = replace(config, dense=any(FAMILIES[family].dense for family in families))
     flat: dict[str, nn.Module] = {f"{f} {key}": module for f, own in members.items() for key, module in own.items()}
-    train_learners(source, out, config, encoder=network, learners=flat, resume=resume, progress=progress, cancel=cancel)
-    training = record_of(config)
-    files = [save_modules(out, family, own, training=training) for family, own in members.items()]
-    if name == EMBEDDING:
-        files.append(save_modules(out, ENCODER, {ENCODER: network}, training=training))
-    return tuple(files)
+    origin = train_learners(
+        source,
+        out,
+        config,
+        encoder=network,
+        learners=flat,
+        origin=origin,
+        resume=resume,
+        progress=progress,
+        cancel=cancel,
+    )
+    encoder = _saved(out, ENCODER, {ENCODER: network}, config, origin) if name == EMBEDDING else None
+    if encoder is not None:
+        origin = replace(origin, stands_on={ENCODER: hashlib.sha256(encoder.read_bytes()).hexdigest()})
+    files = [_saved(out, family, own, config, origin) for family, own in members.items()]
+    return (*files, encoder) if encoder is not None else tuple(files)
+
+
+def _saved(out: Path, name: str, modules: Mapping[str, nn.Module], config: LearnerTrainConfig, origin: Origin) -> Path:
+    return save_modules(out, name, modules, training=record_of(config) | origin.record(name, rate=config.rate))

@@ -25,7 +25,21 @@ from napari_medmeta.engine.embedding import Encoder, encode_slices
 from napari_medmeta.engine.learners.base import Learner, Scene, SceneConfig
 from napari_medmeta.training.anatomies import Dice
 from napari_medmeta.training.episodes import EpisodeConfig, Posed, pose
-from napari_medmeta.training.running import Numbered, Pool, adamw, append_row, feed, launched, set_rate, taken
+from napari_medmeta.training.origin import Origin
+from napari_medmeta.training.running import (
+    CHECKPOINT,
+    LOG,
+    Numbered,
+    Pool,
+    adamw,
+    append_row,
+    feed,
+    launched,
+    resumed_origin,
+    set_rate,
+    start_anew,
+    taken,
+)
 from napari_medmeta.training.sources import Source
 
 __all__ = ["LearnerTrainConfig", "embedded", "task_loss", "tasks", "train_learners", "validated"]
@@ -181,29 +195,49 @@ def train_learners(
     *,
     encoder: Encoder,
     learners: Mapping[str, nn.Module],
+    origin: Origin | None = None,
     resume: bool = False,
     progress: Progress = silent,
     cancel: CancelToken | None = None,
-) -> None:
+) -> Origin:
     """Train ``learners``, and ``encoder`` unless its parameters are frozen, in place; log and checkpoint go to ``out``.
 
     Parameters
     ----------
     encoder
         Frozen (no parameter requires a gradient) to train learners in its embedding as it is.
+    origin
+        What is trained, and from where the weights in ``learners`` and ``encoder`` come.
+
+    Returns
+    -------
+    Origin
+        Of the run, also where it was resumed.
     """
     fabric = launched(device=config.device, devices=config.devices, precision=config.precision)
-    out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(config.seed)
-    run = _Run(fabric, source, out, config, _Model(encoder, learners, config))
+    origin = origin if origin is not None else Origin(" ".join(learners))
+    run = _Run(fabric, source, out, config, _Model(encoder, learners, config), origin)
     if resume:
         run.load()
+    else:
+        start_anew(fabric, out)
     run.to_the_end(progress, cancel)
+    return run.origin
 
 
 class _Run:
-    def __init__(self, fabric: Fabric, source: Source, out: Path, config: LearnerTrainConfig, model: _Model) -> None:
+    def __init__(
+        self,
+        fabric: Fabric,
+        source: Source,
+        out: Path,
+        config: LearnerTrainConfig,
+        model: _Model,
+        origin: Origin,
+    ) -> None:
         self._fabric, self._source, self._out, self._config = fabric, source, out, config
+        self.origin = origin
         optimizer = adamw(model.parameters(), config.rate, decay=config.decay)
         self._plain = model
         self._model, self._optimizer = fabric.setup(model, optimizer)
@@ -212,8 +246,9 @@ class _Run:
 
     def load(self) -> None:
         """Go on from the last checkpoint."""
+        self.origin = resumed_origin(self._fabric, self._out, self.origin)
         state = {"model": self._model, "optimizer": self._optimizer}
-        rest = self._fabric.load(self._out / "checkpoint.ckpt", state, strict=False)
+        rest = self._fabric.load(self._out / CHECKPOINT, state, strict=False)
         self._step, self._seconds = int(rest["step"]), float(rest["seconds"])
         self._draws.set_state(rest["draws"])
 
@@ -273,7 +308,7 @@ class _Run:
 
     def _one_step(self, batch: Sequence[Posed]) -> float:
         self._model.train()
-        set_rate(self._optimizer, self._config.rate, step=self._step, done=self._done())
+        set_rate(self._optimizer, self.origin.rate(self._config.rate), step=self._step, done=self._done())
         own_step = [m for m in self._plain.learners.values() if hasattr(m, "meta_step")]
         if own_step:
             return self._own_steps(own_step, batch)
@@ -308,15 +343,16 @@ class _Run:
         if self._fabric.is_global_zero:
             row = {"step": float(self._step), "minutes": round(self._seconds / 60, 2), "loss": round(loss, 4)}
             scores = validated(self._plain, checks)
-            append_row(self._out / "log.csv", row | {name: round(value, 4) for name, value in scores.items()})
+            append_row(self._out / LOG, row | {name: round(value, 4) for name, value in scores.items()})
         state = {
+            "origin": self.origin.as_dict(),
             "model": self._model,
             "optimizer": self._optimizer,
             "step": self._step,
             "seconds": self._seconds,
             "draws": self._draws.get_state(),
         }
-        self._fabric.save(self._out / "checkpoint.ckpt", state)
+        self._fabric.save(self._out / CHECKPOINT, state)
 
 
 def validated(model: _Model, checks: Sequence[Posed]) -> dict[str, float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -17,13 +17,27 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
 from napari_medmeta.core import CancelToken, Progress, silent
+from napari_medmeta.core.weights import FUSION
 from napari_medmeta.engine.network import FusionNetwork, NetworkConfig, mirrored
 from napari_medmeta.training.anatomies import Dice
 from napari_medmeta.training.episodes import IGNORED, Episode, EpisodeConfig, make_episode
-from napari_medmeta.training.running import Numbered, Pool, append_row, feed, launched, set_rate, taken
+from napari_medmeta.training.origin import Origin, Start
+from napari_medmeta.training.running import (
+    CHECKPOINT,
+    LOG,
+    Numbered,
+    Pool,
+    append_row,
+    feed,
+    launched,
+    resumed_origin,
+    set_rate,
+    start_anew,
+    taken,
+)
 from napari_medmeta.training.sources import Source
 
-__all__ = ["Batch", "TrainConfig", "collate", "corrected", "episode_loss", "episodes", "flipped", "train"]
+__all__ = ["Batch", "TrainConfig", "Trained", "collate", "corrected", "episode_loss", "episodes", "flipped", "train"]
 
 VALIDATION_SEED = 1_000_003
 """Added to the seed for validation episodes: far from any number of training episodes."""
@@ -155,34 +169,56 @@ ENTROPY_WEIGHT = 1.0
 """Keeps far voxels honest, where the Dice term has no gradient left."""
 
 
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """What came of a run.
+
+    Parameters
+    ----------
+    network
+        The running average of the weights (Polyak averaging), which is what gets shipped.
+    origin
+        Where the run came from, also where it was resumed.
+    """
+
+    network: FusionNetwork
+    origin: Origin
+
+
 def train(
     source: Source,
     out: Path,
     config: TrainConfig,
     *,
+    origin: Origin | None = None,
+    start: Start | None = None,
     resume: bool = False,
     progress: Progress = silent,
     cancel: CancelToken | None = None,
-) -> FusionNetwork:
-    """Train a network and write checkpoints, the log and the weights into ``out``.
+) -> Trained:
+    """Train a network and write checkpoints and the log into ``out``.
 
-    Returns
-    -------
-    FusionNetwork
-        The running average of the weights (Polyak averaging), which is what gets shipped.
+    Parameters
+    ----------
+    origin
+        What the run stands on.
+    start
+        Weights to go on from; None: from nothing. A resumed run goes on from its checkpoint, whatever it began with.
     """
     fabric = launched(device=config.device, devices=config.devices, precision=config.precision)
-    out.mkdir(parents=True, exist_ok=True)
-    trainer = _Trainer(fabric, source, out, config)
+    trainer = _Trainer(fabric, source, out, config, origin if origin is not None else Origin(FUSION))
     if resume:
         trainer.load()
+    else:
+        trainer.begin(start)
     trainer.run(progress, cancel)
-    return trainer.shipped
+    return Trained(trainer.shipped, trainer.origin)
 
 
 class _Trainer:
-    def __init__(self, fabric: Fabric, source: Source, out: Path, config: TrainConfig) -> None:
+    def __init__(self, fabric: Fabric, source: Source, out: Path, config: TrainConfig, origin: Origin) -> None:
         self._fabric, self._source, self._out, self._config = fabric, source, out, config
+        self.origin = origin
         torch.manual_seed(config.seed)
         names = tuple(learner.name for learner in config.episodes.learners)
         self._shape = NetworkConfig(names)
@@ -200,10 +236,18 @@ class _Trainer:
         """The averaged network."""
         return cast(FusionNetwork, self._average.module).eval()
 
+    def begin(self, start: Start | None) -> None:
+        """Begin anew, or from trained weights."""
+        start_anew(self._fabric, self._out)
+        if start is not None:
+            self.origin = replace(self.origin, started_from={FUSION: start.load_network(self._network.module)})
+            self._average.module.load_state_dict(self._network.module.state_dict())
+
     def load(self) -> None:
         """Go on from the last checkpoint."""
+        self.origin = resumed_origin(self._fabric, self._out, self.origin)
         state = {"network": self._network, "optimizer": self._optimizer, "average": self._average.state_dict()}
-        rest = self._fabric.load(self._out / "checkpoint.ckpt", state, strict=False)
+        rest = self._fabric.load(self._out / CHECKPOINT, state, strict=False)
         self._average.load_state_dict(state["average"])
         self._step, self._seconds = int(rest["step"]), float(rest["seconds"])
         self._draws.set_state(rest["draws"])
@@ -245,7 +289,7 @@ class _Trainer:
         return feed(dataset, workers=self._config.workers)
 
     def _one_step(self, pool: Pool[Episode]) -> float:
-        set_rate(self._optimizer, self._config.rate, step=self._step, done=self._done())
+        set_rate(self._optimizer, self.origin.rate(self._config.rate), step=self._step, done=self._done())
         batch = flipped(self._drawn(pool), self._draws, self._shape)
         self._network.train()
         loss = episode_loss(corrected(self._network, self._to_device(batch)), self._to_device(batch))
@@ -278,10 +322,11 @@ class _Trainer:
                 "validation_dice_before": round(before, 4),
                 "validation_dice": round(after, 4),
             }
-            append_row(self._out / "log.csv", row)
+            append_row(self._out / LOG, row)
         self._fabric.save(
-            self._out / "checkpoint.ckpt",
+            self._out / CHECKPOINT,
             {
+                "origin": self.origin.as_dict(),
                 "network": self._network,
                 "optimizer": self._optimizer,
                 "average": self._average.state_dict(),

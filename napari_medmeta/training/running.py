@@ -17,10 +17,27 @@ from torch.optim import AdamW, Optimizer
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from napari_medmeta.training.anatomies import Dice
+from napari_medmeta.training.origin import Origin
 
-__all__ = ["Numbered", "Pool", "adamw", "append_row", "feed", "launched", "record_of", "set_rate", "taken"]
+__all__ = [
+    "CHECKPOINT",
+    "LOG",
+    "Numbered",
+    "Pool",
+    "adamw",
+    "append_row",
+    "feed",
+    "launched",
+    "record_of",
+    "resumed_origin",
+    "set_rate",
+    "start_anew",
+    "taken",
+]
 
 _Item = TypeVar("_Item")
+
+CHECKPOINT, LOG = "checkpoint.ckpt", "log.csv"
 
 FACTOR = "factor"
 """Of a group of parameters: by how much its rate of learning differs from the others'."""
@@ -38,6 +55,24 @@ def launched(*, device: str, devices: int, precision: str) -> Fabric:
     fabric = Fabric(accelerator=device, devices=devices, precision="bf16-mixed" if half else "32-true")
     fabric.launch()
     return fabric
+
+
+def start_anew(fabric: Fabric, out: Path) -> None:
+    """Make the folder of a run, and remove the log of another one that lies there: it may have other columns."""
+    out.mkdir(parents=True, exist_ok=True)
+    if fabric.is_global_zero:
+        (out / LOG).unlink(missing_ok=True)
+
+
+def resumed_origin(fabric: Fabric, out: Path, origin: Origin) -> Origin:
+    """Return the origin of the run whose checkpoint lies in ``out``, which must be one like ``origin``.
+
+    Raises
+    ------
+    InputError
+        When that run trained something else, or stood on other weights.
+    """
+    return origin.resumed(fabric.load(out / CHECKPOINT, {}, strict=False).get("origin"))
 
 
 def adamw(parameters: Iterable[nn.Parameter], rate: float, *, decay: float) -> AdamW:
@@ -150,6 +185,6 @@ def append_row(path: Path, row: dict[str, float]) -> None:
         writer.writerow(row)
 
 
-def record_of(config: object) -> dict[str, int | float | str]:
+def record_of(config: object) -> dict[str, Any]:
     """Return the settings of ``config`` that a capability record keeps of how weights were made."""
     return {name: value for name, value in vars(config).items() if isinstance(value, int | float | str)}

@@ -82,7 +82,7 @@ def test_flipping_moves_views_evidence_and_truth_together() -> None:
 
 
 def test_training_moves_the_weights_and_writes_log_and_checkpoint(source: Synthetic, tmp_path: Path) -> None:
-    network = train(source, tmp_path, SHORT)
+    network = train(source, tmp_path, SHORT).network
     assert any(bool(p.abs().sum() > 0) for p in network.unet.final_conv.parameters())
     with (tmp_path / "log.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -91,7 +91,7 @@ def test_training_moves_the_weights_and_writes_log_and_checkpoint(source: Synthe
 
 
 def test_the_same_seed_trains_the_same_weights(source: Synthetic, tmp_path: Path) -> None:
-    one, two = (train(source, tmp_path / name, SHORT) for name in ("a", "b"))
+    one, two = (train(source, tmp_path / name, SHORT).network for name in ("a", "b"))
     for a, b in zip(one.state_dict().values(), two.state_dict().values(), strict=True):
         torch.testing.assert_close(a, b)
 
@@ -108,9 +108,9 @@ class _StopAfter(CancelToken):
 
 
 def test_a_stopped_run_resumes_to_the_same_weights(source: Synthetic, tmp_path: Path) -> None:
-    straight = train(source, tmp_path / "straight", SHORT)
+    straight = train(source, tmp_path / "straight", SHORT).network
     with pytest.raises(Cancelled):
         train(source, tmp_path / "stopped", SHORT, cancel=_StopAfter(2))
-    resumed = train(source, tmp_path / "stopped", SHORT, resume=True)
+    resumed = train(source, tmp_path / "stopped", SHORT, resume=True).network
     for a, b in zip(straight.state_dict().values(), resumed.state_dict().values(), strict=True):
         torch.testing.assert_close(a, b)
