@@ -26,6 +26,7 @@ __all__ = ["add_parser", "run"]
 
 PROTOCOLS = ("slices", "interactive")
 ALL, COVERING = "all", "covering"
+WEIGHTS = "public weights of methods; medmeta=DIR: own weights of our engine, with all its variants"
 GROUPS = ("sources", "ablations", "learners", "joined")
 """Words that stand for many methods: each of our sources alone, our engine without each of its parts, each
 meta-trained family of learners alone, and our sources with each of them as one more."""
@@ -82,7 +83,7 @@ def _add_questions(parser: argparse.ArgumentParser) -> None:
         "sources alone; ablations: our engine without each of its parts; learners: each meta-trained learner alone; "
         "joined: our sources with each of those as one more",
     )
-    parser.add_argument("--weights", type=names, default=(), metavar="METHOD=PATH", help="public weights of methods")
+    parser.add_argument("--weights", type=names, default=(), metavar="METHOD=PATH", help=WEIGHTS)
     parser.add_argument(
         "--interactive-methods",
         type=names,
@@ -265,10 +266,17 @@ def _expanded(methods: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _weights(args: argparse.Namespace) -> dict[str, Path]:
+    from napari_medmeta.bench.methods import weighted_methods
     from napari_medmeta.core import InputError
 
     pairs = [word.partition("=") for word in args.weights]
     wrong = [name for name, equals, path in pairs if not (equals and path)]
     if wrong:
         raise InputError(f"--weights {wrong[0]} names no file", expected="such as --weights labelprop=FILE")
+    unknown = [name for name, _, _ in pairs if name not in weighted_methods()]
+    if unknown:
+        raise InputError(
+            f"--weights {unknown[0]} names no method that takes weights",
+            expected="one of " + ", ".join(weighted_methods()),
+        )
     return {name: Path(path) for name, _, path in pairs}

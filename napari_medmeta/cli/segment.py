@@ -11,7 +11,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_medmeta.cli.options import add_device, integers, names, progress_bar, require_writable, write_json
+from napari_medmeta.cli.options import (
+    add_device,
+    add_weights,
+    integers,
+    names,
+    progress_bar,
+    require_writable,
+    write_json,
+)
 from napari_medmeta.cli.source import require_source, source_of
 from napari_medmeta.core.types import MAX_STRUCTURES, UNLABELLED
 
@@ -25,6 +33,8 @@ if TYPE_CHECKING:
 __all__ = ["add_parser", "run"]
 
 MEGABYTE, GIGABYTE = 2.0**20, 2.0**30
+LETTERS = 16
+"""Of a digest: enough to tell weights apart."""
 FEATURES_SHARE = 0.3
 """About the share of the time that features take; the bar need not be exact."""
 
@@ -98,6 +108,7 @@ def add_parser(subparsers: Subparsers) -> None:
         help="let one family of meta-learners answer alone, such as siamese or memory_augmented, instead of all "
         "sources together",
     )
+    add_weights(parser, "of the engine")
     add_device(parser)
     parser.add_argument(
         "--report", type=Path, metavar="report.json", help="where to write seconds, memory, expected Dice"
@@ -111,6 +122,7 @@ def run(args: argparse.Namespace) -> int:
     """Segment ``args.image``; nothing is written unless the proposal is complete."""
     require_source(args)
     _require_learner(args.learner)
+    used = _weights(args)
     _require_outputs(args)
     seconds: dict[str, float] = {}
     with _stage(seconds, "read"):
@@ -119,7 +131,7 @@ def run(args: argparse.Namespace) -> int:
         segmenter, proposal = _propose(volume, source, args, seconds, progress)
     with _stage(seconds, "write"):
         _write(args, source.labels(proposal, volume), volume, source.names)
-    report = _report(segmenter, volume, source, proposal, seconds) | {"learner": args.learner or "fused"}
+    report = _report(segmenter, volume, source, proposal, seconds) | {"learner": args.learner or "fused", **used}
     if args.report is not None:
         write_json(args.report, report)
     if not args.quiet:
@@ -136,6 +148,15 @@ def _require_learner(name: str | None) -> None:
 
     if name not in learner_names():
         raise InputError(f"There is no learner {name!r}", expected="one of " + ", ".join(learner_names()))
+
+
+def _weights(args: argparse.Namespace) -> dict[str, object]:
+    """Return what the report says of the weights; own ones are checked before anything is read."""
+    from napari_medmeta.core.weights import own_parts
+
+    if args.weights is None:
+        return {"weights": "shipped"}
+    return {"weights": {name: part.sha256[:LETTERS] for name, part in own_parts(args.weights).items()}}
 
 
 def _require_outputs(args: argparse.Namespace) -> None:
@@ -188,7 +209,7 @@ def _propose(
     from napari_medmeta.engine import Segmenter
     from napari_medmeta.engine.choices import FUSED, engine_config
 
-    segmenter = Segmenter(device=args.device, config=engine_config(args.learner or FUSED))
+    segmenter = Segmenter(device=args.device, config=engine_config(args.learner or FUSED, weights=args.weights))
     _require_memory(segmenter.memory_estimate_bytes(volume.geometry.shape))
     with _stage(seconds, "features"):
         segmenter.set_volume(volume, progress=lambda f, stage: progress(FEATURES_SHARE * f, stage))

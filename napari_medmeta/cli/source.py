@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["Source", "library_file", "require_source", "source_of"]
 
 ONLY_EXAMPLES = {"--slices": "slices", "--axis": "axis", "--unlabelled": "unlabelled"}
-ACROSS_SCANS = ("fused", "memory_augmented")
+WITH_MEMORY = "memory_augmented"
+ACROSS_SCANS = ("fused", WITH_MEMORY)
 """Learners that may go with the library: all together, and the one that has a memory."""
 ONLY_LIBRARY = {"--library": "library", "--structures": "structures"}
 
@@ -65,6 +66,11 @@ def require_source(args: argparse.Namespace) -> None:
             f"The learner {args.learner!r} knows of one scan only",
             expected=" or ".join(ACROSS_SCANS),
             next_step="Leave --learner out, or segment with --examples",
+        )
+    if args.from_library and args.weights is not None and args.learner != WITH_MEMORY:
+        raise InputError(
+            "Without a learner that has a memory no trained weights take part in what comes from the library",
+            next_step=f"Leave --weights out, or add --learner {WITH_MEMORY}",
         )
 
 

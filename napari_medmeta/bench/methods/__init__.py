@@ -10,6 +10,7 @@ from napari_medmeta.bench.methods.registry import (
     learner_methods,
     missing_methods,
     source_methods,
+    weighted_methods,
 )
 
 __all__ = [
@@ -23,4 +24,5 @@ __all__ = [
     "learner_methods",
     "missing_methods",
     "source_methods",
+    "weighted_methods",
 ]

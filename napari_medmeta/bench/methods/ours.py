@@ -7,21 +7,18 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from importlib import resources
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_medmeta import __version__
 from napari_medmeta.core import InputError, LabelArray, Proposal, SliceRef, Support, Volume
+from napari_medmeta.core.weights import ENCODER, FUSION, Part, own_parts, parts_in_use
 
 if TYPE_CHECKING:
     from napari_medmeta.engine import EngineConfig, Segmenter
 
 __all__ = ["LEARNER", "Engine", "PreparedEngine", "ablation_names", "joined_names", "learner_names", "source_names"]
-
-ENCODER, FUSION = "encoder", "fusion"
-"""Names of weights files that belong to no single family."""
 
 WITHOUT = "without-"
 """``without-NAME`` leaves the source NAME out."""
@@ -48,18 +45,25 @@ class Engine:
     variant
         What is changed: a source of evidence that stands alone, ``without-NAME``, ``without-network``,
         ``fixed-trust``, ``with-FAMILY`` or ``learner-FAMILY``; empty for the whole engine.
+    weights
+        Folder of own weights, which replace the shipped ones where it holds them.
 
     Raises
     ------
     InputError
         When the engine has no such part.
+    WeightsError
+        When the folder of own weights cannot be used.
     """
 
     device: str = "cpu"
     seed: int = 0
     variant: str = ""
+    weights: Path | None = None
 
     def __post_init__(self) -> None:
+        if self.weights is not None:
+            own_parts(self.weights)
         known = ("", *source_names(), *ablation_names(), *learner_names(), *joined_names())
         if self.variant not in known:
             part = self.variant.removeprefix(WITHOUT)
@@ -81,21 +85,22 @@ class Engine:
         digest = hashlib.blake2b(digest_size=4)
         for module in _imported(("napari_medmeta.engine.segmenter", *self._learner_modules())):
             digest.update(_statements(module).encode())
-        for name in self._weights():
-            digest.update((resources.files("napari_medmeta.engine") / "weights_data" / name).read_bytes())
+        for part in self._weights():
+            digest.update(part.file.read_bytes())
         return f"{__version__}+{digest.hexdigest()}"
 
     def _learner_modules(self) -> tuple[str, ...]:
         return tuple(type(learner).__module__ for learner in self._config().learners)
 
-    def _weights(self) -> tuple[str, ...]:
+    def _weights(self) -> tuple[Part, ...]:
         from napari_medmeta.engine.learners.registry import TRAINED
 
         config = self._config()
         families = {TRAINED[source.name][0] for source in config.learners if source.name in TRAINED}
         families |= {self._family()} - {""}
         names = [*sorted(families), *([ENCODER] if families else []), *([FUSION] if config.network else [])]
-        return tuple(f"{name}.safetensors" for name in names)
+        parts = parts_in_use(self.weights)
+        return tuple(parts[name] for name in names)
 
     def _family(self) -> str:
         if self.variant.startswith((LEARNER, WITH)):
@@ -119,16 +124,15 @@ class Engine:
         return self.propose(volume, support).volume(support.shape)
 
     def _config(self) -> EngineConfig:
-        from napari_medmeta.engine import EngineConfig
         from napari_medmeta.engine.choices import engine_config, joined_config
 
-        whole = EngineConfig()
+        if self.variant.startswith(LEARNER):
+            return engine_config(self._family(), weights=self.weights)
+        if self.variant.startswith(WITH):
+            return joined_config(self._family(), weights=self.weights)
+        whole = engine_config(weights=self.weights)
         if not self.variant:
             return whole
-        if self.variant.startswith(LEARNER):
-            return engine_config(self._family())
-        if self.variant.startswith(WITH):
-            return joined_config(self._family())
         if self.variant == FIXED_TRUST:
             return replace(whole, folds=0)
         if self.variant == UNTRAINED:

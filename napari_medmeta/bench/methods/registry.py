@@ -26,11 +26,13 @@ __all__ = [
     "learner_methods",
     "missing_methods",
     "source_methods",
+    "weighted_methods",
     "why_unavailable",
 ]
 
 
-VARIANT_PREFIX = "medmeta-"
+ENGINE = "medmeta"
+VARIANT_PREFIX = f"{ENGINE}-"
 LEARNER = "learner-"
 NO_WEIGHTS: Mapping[str, Path] = MappingProxyType({})
 
@@ -123,7 +125,7 @@ def _vote_all(context: _Context) -> Method:
 def _engine(context: _Context) -> Method:
     from napari_medmeta.bench.methods.ours import Engine
 
-    return Engine(device=context.device, seed=context.seed)
+    return Engine(device=context.device, seed=context.seed, weights=context.weights.get(ENGINE))
 
 
 @dataclass(frozen=True)
@@ -152,7 +154,7 @@ _METHODS: Mapping[str, _Entry] = MappingProxyType(
         "contours-dome": _Entry(_contours_dome, needs="itk-morphologicalcontourinterpolation"),
         "growcut": _Entry(_growcut, needs="itk-growcut"),
         "vote-growcut": _Entry(_vote_all, needs="itk-growcut"),
-        "medmeta": _Entry(_engine),
+        ENGINE: _Entry(_engine),
         "unet": _Entry(_unet, slow=True),
         "labelprop": _Entry(_labelprop, needs="deep-labelprop", extra="labelprop", slow=True, with_weights=True),
         "nninteractive": _Entry(
@@ -206,6 +208,11 @@ def missing_methods(*, weights: Mapping[str, Path] = NO_WEIGHTS) -> dict[str, st
     return {name: why for name in _METHODS if (why := why_unavailable(name, weights=weights))}
 
 
+def weighted_methods() -> tuple[str, ...]:
+    """Return the names of the methods for which weights may be given."""
+    return (*(name for name, entry in _METHODS.items() if entry.with_weights), ENGINE)
+
+
 def is_slow(name: str) -> bool:
     """Tell whether a method is run on a subset of the cases only, by default.
 
@@ -252,7 +259,8 @@ def build_methods(
     Parameters
     ----------
     weights
-        Files or folders of public weights by method, for the methods that need them.
+        Files or folders of public weights by method, for the methods that need them; of ``medmeta`` a folder of own
+        weights, which counts for its variants too.
 
     Raises
     ------
@@ -267,7 +275,8 @@ def _build(name: str, context: _Context) -> Method:
     if name.startswith((VARIANT_PREFIX, LEARNER)):
         from napari_medmeta.bench.methods.ours import Engine
 
-        return Engine(device=context.device, seed=context.seed, variant=name.removeprefix(VARIANT_PREFIX))
+        variant, own = name.removeprefix(VARIANT_PREFIX), context.weights.get(ENGINE)
+        return Engine(device=context.device, seed=context.seed, variant=variant, weights=own)
     if name not in _METHODS:
         raise InputError(f"There is no method {name!r}", expected="one of " + ", ".join(_METHODS))
     why = why_unavailable(name, weights=context.weights)
