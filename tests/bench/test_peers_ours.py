@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import re
+import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
+import torch
 
 from napari_medmeta.bench.methods import ablation_methods, build_methods, is_slow, ours, source_methods
 from napari_medmeta.bench.methods.ours import source_names
 from napari_medmeta.bench.protocol import make_task
-from napari_medmeta.core import InputError
+from napari_medmeta.core import InputError, WeightsError
 from napari_medmeta.core.phantoms import simple_blobs
+from napari_medmeta.core.weights import shipped_parts
+from napari_medmeta.engine.learners.registry import DEFAULT_SOURCES
+from napari_medmeta.engine.network import FusionNetwork, NetworkConfig
+from napari_medmeta.engine.weights import save_weights
 
 
 @pytest.fixture(scope="module")
@@ -113,3 +121,50 @@ def test_the_trained_weights_count_only_where_they_take_part(monkeypatch):
     # Without the network some sources are meta-trained still.
     assert sources != before[1]
     assert shape == before[2]
+
+
+@pytest.fixture
+def own(tmp_path):
+    network = FusionNetwork(NetworkConfig(DEFAULT_SOURCES))
+    save_weights(tmp_path, network, training={})
+    return tmp_path
+
+
+def test_own_weights_count_for_the_engine_and_its_variants(own):
+    names = ("medmeta", "medmeta-fixed-trust", "medmeta-without-network", "learner-maml", "medmeta-shape")
+    shipped = [method.version for method in build_methods(names)]
+    mine = [method.version for method in build_methods(names, weights={"medmeta": own})]
+    # The folder holds a network only: what does without it answers as before, and its runs need not be repeated.
+    assert [a != b for a, b in zip(shipped, mine, strict=True)] == [True, True, False, False, False]
+
+
+def test_other_own_weights_are_another_version_and_a_copy_of_the_shipped_ones_is_none(own):
+    first = build_methods(["medmeta"], weights={"medmeta": own})[0].version
+    network = FusionNetwork(NetworkConfig(DEFAULT_SOURCES))
+    save_weights(own, network, training={})
+    assert build_methods(["medmeta"], weights={"medmeta": own})[0].version != first
+    for ending in ("safetensors", "json"):
+        shipped = Path(str(shipped_parts()["fusion"].file)).with_suffix(f".{ending}")
+        shutil.copy(shipped, own / f"fusion.{ending}")
+    (here,) = build_methods(["medmeta"])
+    assert build_methods(["medmeta"], weights={"medmeta": own})[0].version == here.version
+
+
+def test_the_engine_answers_with_the_own_weights(own, scene):
+    network = FusionNetwork(NetworkConfig(DEFAULT_SOURCES))
+    # A network that believes in no structure anywhere.
+    torch.nn.init.constant_(network.presence[-1].bias, -30.0)
+    save_weights(own, network, training={})
+    shipped, mine = (
+        build_methods(["medmeta-fixed-trust"], weights=weights)[0].segment(scene.volume, scene.support)
+        for weights in ({}, {"medmeta": own})
+    )
+    assert np.count_nonzero(mine) < np.count_nonzero(shipped)
+
+
+def test_own_weights_that_cannot_be_used_are_refused_before_anything_runs(own):
+    (own / "fusion.json").unlink()
+    with pytest.raises(WeightsError, match=r"fusion\.json is missing"):
+        build_methods(["medmeta"], weights={"medmeta": own})
+    with pytest.raises(WeightsError, match=r"fusion\.json is missing"):
+        build_methods(["learner-maml"], weights={"medmeta": own})

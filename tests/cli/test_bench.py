@@ -112,6 +112,8 @@ def test_weights_are_given_by_method(data):
         (("--k", "0"), "numbers of example slices"),
         (("--jobs", "0"), "no number of processes"),
         (("--weights", "labelprop"), "names no file"),
+        (("--weights", "medmeta-shape=DIR"), "names no method that takes weights"),
+        (("--methods", "medmeta", "--weights", "medmeta=nowhere"), "There is no folder nowhere"),
         (("--cases", "nobody"), "no case nobody"),
         (("--methods", "magic"), "no method 'magic'"),
     ],

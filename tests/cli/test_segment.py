@@ -465,3 +465,46 @@ def test_a_learner_without_a_memory_has_no_say_in_what_comes_from_the_library(en
     given = ["segment", str(files[0]), "--from-library", "--learner", "siamese", "--output", str(files[2])]
     assert cli.main(given) != 0
     assert "knows of one scan only" in capsys.readouterr().err
+
+
+def test_own_weights_answer_and_the_report_names_them(files, tmp_path):
+    import torch
+
+    from napari_medmeta.core.weights import own_parts
+    from napari_medmeta.engine.learners.registry import DEFAULT_SOURCES
+    from napari_medmeta.engine.network import FusionNetwork, NetworkConfig
+    from napari_medmeta.engine.weights import save_weights
+
+    network = FusionNetwork(NetworkConfig(DEFAULT_SOURCES))
+    # It would add whatever it is asked about everywhere: only the left-out check holds it back.
+    torch.nn.init.constant_(network.presence[-1].bias, 1.0)
+    own, report = tmp_path / "own", tmp_path / "report.json"
+    save_weights(own, network, training={})
+    assert run(*files, "--weights", str(own), "--report", str(report)) == 0
+    sha256 = own_parts(own)["fusion"].sha256
+    assert json.loads(report.read_text())["weights"] == {"fusion": sha256[:16]}
+    found, _ = read_labels(files[2])
+    assert set(np.unique(found)) == {0, 1, 2}
+
+
+def test_without_own_weights_the_report_says_that_they_are_the_shipped_ones(engine, files, tmp_path):
+    report = tmp_path / "report.json"
+    assert run(*files, "--report", str(report)) == 0
+    assert json.loads(report.read_text())["weights"] == "shipped"
+
+
+@pytest.mark.parametrize(("made", "words"), [(False, "There is no folder"), (True, "holds no weights")])
+def test_a_folder_without_weights_is_refused_before_the_scan_is_read(engine, files, tmp_path, capsys, made, words):
+    own = tmp_path / "own"
+    if made:
+        own.mkdir()
+    files[0].unlink()
+    assert run(*files, "--weights", str(own)) == 2
+    assert words in capsys.readouterr().err
+    assert not files[2].exists()
+
+
+def test_own_weights_take_no_part_where_no_learner_with_a_memory_answers(engine, files, tmp_path, capsys):
+    given = ["segment", str(files[0]), "--from-library", "--weights", str(tmp_path), "--output", str(files[2])]
+    assert cli.main(given) == 2
+    assert "no trained weights take part" in capsys.readouterr().err
