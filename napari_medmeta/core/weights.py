@@ -21,6 +21,7 @@ __all__ = [
     "EMBEDDING_FAMILIES",
     "ENCODER",
     "FAMILY_NAMES",
+    "FUSED_FAMILIES",
     "FUSION",
     "PARTS",
     "STANDS_ON",
@@ -43,6 +44,9 @@ EMBEDDING_FAMILIES = ("prototypical", "matching")
 
 FAMILY_NAMES = (*EMBEDDING_FAMILIES, "siamese", "memory_augmented", "meta_recurrent", "maml", "reptile")
 """Families of meta-learners that have weights."""
+
+FUSED_FAMILIES = ("prototypical", "siamese", "reptile")
+"""Families of which the engine that fuses all sources uses a member."""
 
 PARTS = (ENCODER, *FAMILY_NAMES, FUSION)
 """Everything that has weights; NAME.safetensors and NAME.json, its record, belong together."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from napari_medmeta.core.weights import require_fitting
+from napari_medmeta.core.weights import FUSED_FAMILIES, require_fitting
 from napari_medmeta.engine.fusion import FusionConfig
-from napari_medmeta.engine.learners.registry import FAMILIES, TRAINED, default_learners, shipped_learners
+from napari_medmeta.engine.learners.registry import FAMILIES, default_learners, shipped_learners
 from napari_medmeta.engine.segmenter import EngineConfig
 
 __all__ = ["FUSED", "engine_config", "joined_config", "learner_names"]
@@ -51,7 +51,7 @@ def engine_config(learner: str = FUSED, *, weights: Path | None = None) -> Engin
 
 
 def _families(learner: str) -> tuple[str, ...]:
-    return tuple(family for family, _ in TRAINED.values()) if learner == FUSED else (learner,)
+    return FUSED_FAMILIES if learner == FUSED else (learner,)
 
 
 JOINED_WEIGHT = 0.5

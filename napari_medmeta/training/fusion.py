@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from napari_medmeta.core import CancelToken, Progress, silent
-from napari_medmeta.core.weights import ENCODER, FUSION, parts_in_use
+from napari_medmeta.core.weights import ENCODER, FUSED_FAMILIES, FUSION, parts_in_use
 from napari_medmeta.engine.choices import engine_config
-from napari_medmeta.engine.learners.registry import TRAINED, shipped_encoder
+from napari_medmeta.engine.learners.registry import shipped_encoder
 from napari_medmeta.engine.weights import save_weights
 from napari_medmeta.training.meta import TrainConfig, train
 from napari_medmeta.training.origin import Origin, Start
@@ -47,8 +47,7 @@ def train_fusion(
         learners, encoder = engine_config(weights=weights).learners, shipped_encoder(weights)
         config = replace(config, episodes=replace(config.episodes, learners=learners, encoder=encoder))
     parts = parts_in_use(weights)
-    families = [family for family, _ in TRAINED.values()]
-    origin = Origin(FUSION, {name: parts[name].sha256 for name in (ENCODER, *families) if name in parts})
+    origin = Origin(FUSION, {name: parts[name].sha256 for name in (ENCODER, *FUSED_FAMILIES) if name in parts})
     made = train(source, out, config, origin=origin, start=start, resume=resume, progress=progress, cancel=cancel)
     training = record_of(config) | made.origin.record(FUSION, rate=config.rate)
     return save_weights(out, made.network, training=training)

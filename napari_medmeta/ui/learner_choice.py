@@ -1,21 +1,25 @@
-"""Who answers on the open scan: all sources together, or one family of meta-learners alone."""
+"""Who answers on the open scan: all sources together, or one family of meta-learners alone, and with which weights."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from importlib import resources
+from dataclasses import dataclass, replace
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol
 
-from qtpy.QtWidgets import QComboBox, QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QFileDialog, QLabel, QVBoxLayout, QWidget
 
 from napari_medmeta.core import CancelToken, MedmetaError, Progress
+from napari_medmeta.core.weights import ENCODER, FUSED_FAMILIES, own_parts, require_fitting, shipped_parts
+from napari_medmeta.ui.boxes import button
 from napari_medmeta.ui.case import Case
 from napari_medmeta.ui.controller import Controller, Work
+from napari_medmeta.ui.tab_parts import line
 from napari_medmeta.ui.worker import LongQuestion
+from napari_medmeta.ui.wrapped import WrappedLabel
 
-__all__ = ["FUSED", "TITLES", "LearnerSection", "shipped_families"]
+__all__ = ["FUSED", "TITLES", "Answerer", "LearnerSection", "shipped_families"]
 
 FUSED = "fused"
 """The default engine's name in `napari_medmeta.engine.choices`, which takes seconds to import."""
@@ -35,6 +39,40 @@ TITLES: Mapping[str, str] = MappingProxyType(
 """What each choice is called in the list."""
 
 
+LETTERS = 16
+"""Of a digest, in the session's record: enough to tell weights apart."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answerer:
+    """Who answers.
+
+    Parameters
+    ----------
+    learner
+        `FUSED`, or a family.
+    weights
+        Folder of own weights, which replace those of the package where it holds them.
+    """
+
+    learner: str = FUSED
+    weights: Path | None = None
+
+    def check(self) -> None:
+        """Raise `WeightsError` when the weights cannot be used, as far as that can be told without the engine."""
+        if self.weights is not None:
+            require_fitting(self.weights, FUSED_FAMILIES if self.learner == FUSED else (self.learner,))
+
+    @property
+    def about(self) -> tuple[str, dict[str, Any]]:
+        """The sentence and the parameters for the session's record."""
+        who = "all sources together" if self.learner == FUSED else f"the {TITLES.get(self.learner, self.learner)} alone"
+        own = {} if self.weights is None else own_parts(self.weights)
+        whose = f"own weights ({', '.join(own)})" if own else "the weights of the package"
+        digests = {name: part.sha256[:LETTERS] for name, part in own.items()}
+        return f"let {who} propose, with {whose}", {"learner": self.learner, "own_weights": digests}
+
+
 class HoldsCase(Protocol):
     """The panel, as far as this part needs it."""
 
@@ -43,24 +81,21 @@ class HoldsCase(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Switched:
-    """The engine has changed to ``name``, or could not for a reason in words."""
+    """The engine has changed to ``to``, or could not for a reason in words."""
 
     section: int
-    name: str
+    to: Answerer
     error: MedmetaError | None = None
 
 
 def shipped_families() -> tuple[str, ...]:
     """Return the families whose trained weights come with the package."""
-    folder = resources.files("napari_medmeta") / "engine" / "weights_data"
-    there = {file.name for file in folder.iterdir()}
-    if "encoder.safetensors" not in there:
-        return ()
-    return tuple(name for name in TITLES if f"{name}.safetensors" in there)
+    there = shipped_parts()
+    return tuple(name for name in TITLES if name in there) if ENCODER in there else ()
 
 
 class LearnerSection(QWidget):
-    """A list of learners; the chosen one answers on the open scan and on those opened later.
+    """A list of learners, and their weights; what is chosen answers on the open scan and on those opened later.
 
     Parameters
     ----------
@@ -73,7 +108,7 @@ class LearnerSection(QWidget):
     def __init__(self, panel: HoldsCase, *, families: Sequence[str] | None = None) -> None:
         super().__init__()
         self._panel = panel
-        self._chosen, self._wanted = FUSED, FUSED
+        self._chosen = self._wanted = Answerer()
         self._followed: Controller | None = None
         self.names = (FUSED, *(shipped_families() if families is None else families))
         self._list = QComboBox()
@@ -81,18 +116,43 @@ class LearnerSection(QWidget):
         self._list.setToolTip("For comparison and teaching: let one family of learners propose alone")
         self._list.setAccessibleName("Learner that proposes")
         self._list.activated.connect(lambda number: self.choose(self.names[number]))
-        self._state = QLabel()
-        self._state.setWordWrap(True)
+        self._state, self._weights = WrappedLabel(), QLabel()
+        self._own = button(
+            "Own weights …",
+            "Choose a folder into which napari-medmeta train wrote; until the window is closed its weights take the "
+            "place of those that come with the package",
+            self._ask_weights,
+        )
+        self._back = button(
+            "Those of the package",
+            "Propose with the weights that come with the package again",
+            lambda: self.choose_weights(None),
+        )
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self._list)
-        layout.addWidget(self._state)
+        for widget in (self._list, self._state, self._weights, line(self._own, self._back)):
+            layout.addWidget(widget)
         self._show()
 
     @property
-    def chosen(self) -> str:
+    def chosen(self) -> Answerer:
         """Who answers now."""
         return self._chosen
+
+    def recheck(self) -> str:
+        """Look at own weights again before a scan is opened; where they went bad, those of the package answer.
+
+        Returns
+        -------
+        str
+            Why, in words; empty when all is well.
+        """
+        try:
+            self._chosen.check()
+        except MedmetaError as error:
+            self._settle(replace(self._chosen, weights=None))
+            return f"{error.message} The weights of the package are used."
+        return ""
 
     def follow_case(self) -> None:
         """Turn to the scan that is open now, if any."""
@@ -106,13 +166,27 @@ class LearnerSection(QWidget):
             self._followed.worked.connect(self._worked)
         # A change that was still on its way went with the scan before.
         self._settle(self._chosen)
+        if self._chosen != Answerer():
+            self._write_down()
 
     def choose(self, name: str) -> None:
         """Let ``name`` answer: in the background for the open scan, which is then proposed anew."""
-        self._wanted = name
+        self._change(replace(self._chosen, learner=name))
+
+    def choose_weights(self, folder: Path | None) -> None:
+        """Answer with the own weights in ``folder``, None for those of the package; a bad folder changes nothing."""
+        self._change(replace(self._chosen, weights=folder))
+
+    def _ask_weights(self) -> None:
+        folder = QFileDialog.getExistingDirectory(self, "Folder of own weights")
+        if folder:
+            self.choose_weights(Path(folder))
+
+    def _change(self, to: Answerer) -> None:
+        self._wanted = to
         self._show()
         if self._followed is None:
-            self._settle(name)
+            self._settle_unasked(to)
             return
         section = id(self)
 
@@ -120,13 +194,24 @@ class LearnerSection(QWidget):
             from napari_medmeta.engine.choices import engine_config
 
             try:
-                engine.reconfigure(engine_config(name), progress=progress, cancel=cancel)
+                config = engine_config(to.learner, weights=to.weights)
+                engine.reconfigure(config, progress=progress, cancel=cancel)
             except MedmetaError as error:
                 cancel.raise_if_cancelled()
-                return _Switched(section, name, error)
-            return _Switched(section, name)
+                return _Switched(section, to, error)
+            return _Switched(section, to)
 
         self._followed.ask_engine(LongQuestion("Changing the learner", work))
+
+    def _settle_unasked(self, to: Answerer) -> None:
+        """Choose for the next scan, as none is open whose engine could be asked."""
+        try:
+            to.check()
+        except MedmetaError as error:
+            self._settle(self._chosen)
+            self._state.setText(error.message)
+        else:
+            self._settle(to)
 
     def _receive(self, answer: object) -> None:
         if not isinstance(answer, _Switched) or answer.section != id(self) or self._followed is None:
@@ -135,7 +220,8 @@ class LearnerSection(QWidget):
             self._settle(self._chosen)
             self._followed.failed.emit(answer.error)
             return
-        self._settle(answer.name)
+        self._settle(answer.to)
+        self._write_down()
         if self._followed.advice.can_propose():
             self._followed.propose()
 
@@ -144,15 +230,29 @@ class LearnerSection(QWidget):
         if work.stage and not work.busy:
             self._settle(self._chosen)
 
-    def _settle(self, name: str) -> None:
-        self._chosen = self._wanted = name
+    def _write_down(self) -> None:
+        if self._followed is None:
+            return
+        try:
+            sentence, parameters = self._chosen.about
+        except MedmetaError:
+            # The folder went away in this moment; what the engine has loaded stays.
+            return
+        self._followed.session.note("choose_engine", sentence, parameters)
+
+    def _settle(self, to: Answerer) -> None:
+        self._chosen = self._wanted = to
         self._show()
 
     def _show(self) -> None:
-        self._list.setCurrentIndex(self.names.index(self._wanted))
+        self._list.setCurrentIndex(self.names.index(self._wanted.learner))
+        folder = self._wanted.weights
+        self._weights.setText("Weights of the package" if folder is None else f"Own weights: {folder.name}")
+        self._weights.setToolTip("" if folder is None else str(folder))
+        self._back.setVisible(folder is not None)
         if self._wanted != self._chosen:
             self._state.setText("Changing …")
-        elif self._chosen == FUSED:
+        elif self._chosen.learner == FUSED:
             self._state.setText("")
         else:
             self._state.setText("Answers alone, for comparison. All sources together are usually better.")

@@ -27,7 +27,7 @@ from napari_medmeta.ui.docked import DockedWidget
 from napari_medmeta.ui.explain import ExplainSection
 from napari_medmeta.ui.key_help import KeyHelp, shown_key
 from napari_medmeta.ui.keys import Act, chosen_keys
-from napari_medmeta.ui.learner_choice import LearnerSection
+from napari_medmeta.ui.learner_choice import Answerer, LearnerSection
 from napari_medmeta.ui.library import library_at
 from napari_medmeta.ui.library_box import LibrarySection
 from napari_medmeta.ui.measurements_table import MeasurementsSection
@@ -117,6 +117,7 @@ class MedmetaPanel(DockedWidget):
             self._show_error(error)
             return False
         self.close_case()
+        refused = self.learner.recheck()
         worker = EngineWorker(self._make_engine)
         self.case = Case(
             self._viewer, layer, scan=scan, session=opened.session, runner=worker, chores=self._chores, defer=_soon
@@ -126,7 +127,7 @@ class MedmetaPanel(DockedWidget):
         if last is not None:
             # Where the radiologist was when the window closed, or the computer stopped.
             self.case.layers.go_to(last)
-        notes = (opened.note, opened.session.opening_note, opened.session.storage_problem, *scan.notes)
+        notes = (opened.note, opened.session.opening_note, opened.session.storage_problem, refused, *scan.notes)
         self.body.footer.set_message(" ".join(note for note in notes if note))
         self._list_scans()
         self._refresh()
@@ -479,12 +480,12 @@ class MedmetaPanel(DockedWidget):
             self._timer.stop()
 
 
-def _make_segmenter(device: str, learner: str) -> Engine:
+def _make_segmenter(device: str, chosen: Answerer) -> Engine:
     # Imported here, in the background: the libraries behind it take seconds to load.
     from napari_medmeta.engine import Segmenter
     from napari_medmeta.engine.choices import engine_config
 
-    return Segmenter(device=device, config=engine_config(learner))
+    return Segmenter(device=device, config=engine_config(chosen.learner, weights=chosen.weights))
 
 
 def _readable(count: int) -> str:

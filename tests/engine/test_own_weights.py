@@ -13,12 +13,19 @@ import torch
 
 from napari_medmeta.core import MedmetaError, StorageError, Support, WeightsError
 from napari_medmeta.core.phantoms import Phantom
-from napari_medmeta.core.weights import ENCODER, FAMILY_NAMES
+from napari_medmeta.core.weights import ENCODER, FAMILY_NAMES, FUSED_FAMILIES
 from napari_medmeta.engine import EngineConfig, Segmenter, segmenter
 from napari_medmeta.engine.choices import engine_config, joined_config
 from napari_medmeta.engine.embedding import Encoder
 from napari_medmeta.engine.learners import registry
-from napari_medmeta.engine.learners.registry import DEFAULT_SOURCES, FAMILIES, built, save_modules, shipped_encoder
+from napari_medmeta.engine.learners.registry import (
+    DEFAULT_SOURCES,
+    FAMILIES,
+    TRAINED,
+    built,
+    save_modules,
+    shipped_encoder,
+)
 from napari_medmeta.engine.network import FusionNetwork, NetworkConfig
 from napari_medmeta.engine.weights import save_weights
 
@@ -52,6 +59,7 @@ def _labels(config: EngineConfig, phantom: Phantom, support: Support) -> np.ndar
 
 def test_the_families_with_weights_are_those_of_the_engine() -> None:
     assert set(FAMILY_NAMES) == set(FAMILIES)
+    assert {family for family, _ in TRAINED.values()} == set(FUSED_FAMILIES)
 
 
 def test_a_copy_of_the_shipped_weights_answers_to_the_bit_as_they_do(
