@@ -8,7 +8,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol
 
-from qtpy.QtWidgets import QComboBox, QFileDialog, QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QFileDialog, QVBoxLayout, QWidget
+from superqt import QElidingLabel
 
 from napari_medmeta.core import CancelToken, MedmetaError, Progress
 from napari_medmeta.core.weights import ENCODER, FUSED_FAMILIES, own_parts, require_fitting, shipped_parts
@@ -116,7 +117,8 @@ class LearnerSection(QWidget):
         self._list.setToolTip("For comparison and teaching: let one family of learners propose alone")
         self._list.setAccessibleName("Learner that proposes")
         self._list.activated.connect(lambda number: self.choose(self.names[number]))
-        self._state, self._weights = WrappedLabel(), QLabel()
+        # Shortened where it does not fit: a long name must not make the whole dock wider.
+        self._state, self._weights = WrappedLabel(), QElidingLabel()
         self._own = button(
             "Own weights …",
             "Choose a folder into which napari-medmeta train wrote; until the window is closed its weights take the "
