@@ -12,6 +12,7 @@ from napari.layers import Image, Labels
 from napari_medmeta.core import BACKGROUND, UNLABELLED, Box, MedmetaError, SliceRef, Triple
 from napari_medmeta.session import Change, Session, Topic
 from napari_medmeta.session.boxes import DrawnBox
+from napari_medmeta.ui.click_marks import ClickMarks, clicks_on
 from napari_medmeta.ui.controller import Controller
 from napari_medmeta.ui.keys import Act
 from napari_medmeta.ui.label_names import names_of_layer
@@ -52,11 +53,12 @@ class Case:
         volume = scan.volume(np.asarray(image.data))
         self.controller = Controller(session, scan=scan, volume=volume, runner=runner)
         self.layers = CaseLayers(viewer, image, scan=scan, shown=self.controller, chores=chores, defer=defer)
+        self._marks = ClickMarks(viewer, image)
         self._chores = chores
         self._wire()
         self.controller.look_at(self.layers.current())
         self._choose_active()
-        self._show_boxes()
+        self._show_marks()
 
     def acts(self) -> dict[Act, Callable[[], Any]]:
         """Return what each key does to this scan."""
@@ -112,6 +114,7 @@ class Case:
     def close(self) -> None:
         """Stop the engine, close the session's file and remove our layers."""
         self._chores.clear()
+        self._marks.clear()
         self.layers.close()
         self.controller.close()
 
@@ -123,6 +126,7 @@ class Case:
         layers.looked_at.connect(self._looked_at)
         layers.structure_picked.connect(self._picked)
         layers.put_back.connect(self._put_back)
+        layers.stroked_in_vain.connect(self._stroked_in_vain)
         self.controller.changed.connect(self._changed)
         self.controller.led.connect(self._led)
 
@@ -150,6 +154,11 @@ class Case:
     def _put_back(self, name: str) -> None:
         self.controller.told.emit(f"“{name}” was removed and has been put back: the session goes on.")
 
+    def _stroked_in_vain(self) -> None:
+        self.controller.told.emit(
+            "This stroke says what is proposed already, so nothing is changed: accept the slice (A) to keep it."
+        )
+
     def _changed(self, change: Change) -> None:
         box = change.box if change.box is not None else Box((0, 0, 0), (0, 0, 0))
         if change.what & {Topic.LABELS, Topic.EXAMPLES}:
@@ -158,14 +167,16 @@ class Case:
             self.layers.update_proposal(box)
         self.layers.tell()
         if change.what & {Topic.EXAMPLES, Topic.STRUCTURES}:
-            self._show_boxes()
+            self._show_marks()
         if Topic.STRUCTURES in change.what:
             self.layers.recolour()
         if change.what & {Topic.STRUCTURES, Topic.SETTINGS}:
             self._choose_active()
 
-    def _show_boxes(self) -> None:
-        self.layers.boxes.show(self.controller.boxes(), self.controller.structures)
+    def _show_marks(self) -> None:
+        structures, support = self.controller.structures, self.controller.session.support()
+        self.layers.boxes.show(self.controller.boxes(), structures)
+        self._marks.show(clicks_on(support.examples), {s.id: s.colour for s in structures})
 
     def _choose_active(self) -> None:
         active = self.controller.session.active

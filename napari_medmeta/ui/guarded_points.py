@@ -39,9 +39,9 @@ class GuardedPoints:
         active, selection = layers.selection.active, set(layers.selection)
         place = {key: getattr(self._image, key) for key in PLACING}
         layer = Points(voxels, name=name, border_color="black", border_width=0.1, **look, **place)
-        # Not to be moved, added to or deleted by a stray click or key.
-        layer.editable = False
         self._viewer.add_layer(layer)
+        # Not to be moved, added to or deleted by a stray click or key; the layer's controls make it editable at first.
+        layer.editable = False
         layers.selection = selection
         layers.selection.active = active
         self.layer = layer
