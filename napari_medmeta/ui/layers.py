@@ -27,6 +27,7 @@ from napari_medmeta.core import (
 )
 from napari_medmeta.ui.box_tool import BoxTool
 from napari_medmeta.ui.click_tool import ClickTool
+from napari_medmeta.ui.hiding import Hiding
 from napari_medmeta.ui.orientation import Compass
 from napari_medmeta.ui.overlay import Chores, LazyArray
 from napari_medmeta.ui.region_mark import RegionMark
@@ -75,6 +76,8 @@ class CaseLayers:
     scan_removed = Signal()
     put_back = Signal(str)
     click_tool_changed = Signal(bool)
+    stroked_in_vain = Signal()
+    """A stroke on a proposed slice painted nothing but what is proposed there."""
 
     def __init__(
         self,
@@ -94,7 +97,7 @@ class CaseLayers:
         self._uncertain = LazyArray(self._shape, self._uncertainty)
         self._place = _placement_of(image)
         self._ref: SliceRef | None = None
-        self._stroking = False
+        self._stroking = self._painted = False
         self.click = ClickTool(viewer, self.voxel_under_cursor)
         self._as_contour = True
         self._outline = 2 if sorted(self._shape)[1] > FINE_PIXELS else 1
@@ -102,7 +105,7 @@ class CaseLayers:
         self.boxes = BoxTool(viewer, self._place, shape=self._shape, defer=defer)
         self._compass = Compass(viewer, scan.grid.working)
         self._colours: tuple[tuple[int, str], ...] | None = None
-        self._overlay_shown = True
+        self._hiding = Hiding()
         self.closed = False
         self.proposal = self._add_proposal()
         self.segmentation = self._add_segmentation()
@@ -211,11 +214,9 @@ class CaseLayers:
 
     def toggle_overlay(self) -> bool:
         """Hide or show everything that lies on the scan; return whether it is shown now."""
-        self._overlay_shown = not self._overlay_shown
-        for layer in (self.segmentation, self.proposal, self.uncertainty):
-            if layer is not None:
-                layer.visible = self._overlay_shown
-        return self._overlay_shown
+        # Boxes, clicks and points too, but no scan.
+        layers = self._viewer.layers
+        return self._hiding.toggle(x for x in layers if not isinstance(x, Image) or x is self.uncertainty)
 
     def tell(self) -> None:
         """Write into the corner of the canvas what is known about the slice on screen."""
@@ -393,6 +394,7 @@ class CaseLayers:
             self.looked_at.emit(ref)
 
     def _on_paint(self, event: Any) -> None:
+        self._painted = True
         edits = edits_of(event.value, self._shape) or differences(self._array, self._shown, self.current())
         if edits:
             self.painted.emit(edits)
@@ -402,13 +404,16 @@ class CaseLayers:
     def _on_drag(self, layer: Labels, event: Any) -> Generator[None, None, None]:
         if str(layer.mode) not in PAINTING_MODES:
             return
-        self._stroking = True
-        self._take_over_on_screen()
+        self._stroking, self._painted = True, False
+        takes_over = self._take_over_on_screen()
         yield
         while event.type == "mouse_move":
             yield
         self._stroking = False
         self._defer(self._show_truth)
+        if takes_over:
+            # napari tells what was painted only after this.
+            self._defer(self._tell_if_in_vain)
 
     def _on_selected_label(self, event: object) -> None:
         self.structure_picked.emit(int(self.segmentation.selected_label))
@@ -428,15 +433,20 @@ class CaseLayers:
 
     # Putting things right
 
-    def _take_over_on_screen(self) -> None:
+    def _tell_if_in_vain(self) -> None:
+        if not self._painted and not self.closed:
+            self.stroked_in_vain.emit()
+
+    def _take_over_on_screen(self) -> bool:
         ref = self.current()
         if not self._shown.takes_over(ref):
-            return
+            return False
         plane = label_slice(self._array, ref)
         box = Box.of_slice(ref, self._shape)
         proposed = self._shown.proposed_labels(box).reshape(plane.shape)
         plane[...] = np.where(plane == 0, proposed, plane)
         _redraw(self.segmentation)
+        return True
 
     def _show_truth(self) -> None:
         if self.closed or self._stroking:

@@ -306,3 +306,32 @@ def test_taking_the_panel_out_of_the_viewer_closes_the_case(panel: Any, viewer: 
     assert not worker.alive
     assert [layer.name for layer in viewer.layers] == ["scan"]
     panel.deleteLater()
+
+
+def test_a_stroke_that_repeats_the_proposal_says_so_and_another_does_not(panel: Any, qtbot: Any) -> None:
+    show(panel, 2)
+    dab(panel, 10, 12, size=9)
+    settle(qtbot, panel)
+    show(panel, 3)
+    before = panel.message()
+    drag(panel, [(10, 12), (10, 13)])
+    qtbot.wait(20)
+    assert "proposed already" in panel.message()
+    assert not panel.case.controller.labels[3].any()
+    panel.body.footer.set_message(before)
+    drag(panel, [(10, 12), (10, 20)])
+    qtbot.wait(20)
+    assert "proposed already" not in panel.message()
+    assert panel.case.controller.labels[3, 10, 19] == 1
+
+
+def test_one_key_hides_everything_on_the_scan_and_what_was_hidden_by_hand_stays_hidden(panel: Any, viewer: Any) -> None:
+    case = panel.case
+    case.controller.click((2, 4, 5), background=False)
+    case.layers.proposal.visible = False
+    case.layers.show_uncertainty(True)
+    shown = [layer for layer in viewer.layers if layer.visible]
+    assert not case.layers.toggle_overlay()
+    assert [layer for layer in viewer.layers if layer.visible] == [case.image]
+    assert case.layers.toggle_overlay()
+    assert [layer for layer in viewer.layers if layer.visible] == shown
