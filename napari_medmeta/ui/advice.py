@@ -53,10 +53,13 @@ class Advice:
         self._reason = None
         return sentence
 
-    def note_change(self) -> None:
-        """Forget the reason once its slice is decided."""
-        if self._reason is not None and self._session.slice_state(self._reason[0]) not in OPEN_STATES:
-            self._reason = None
+    def note_change(self) -> str:
+        """Forget the reason once its slice is decided; return the forgotten sentence, or nothing."""
+        if self._reason is None or self._session.slice_state(self._reason[0]) in OPEN_STATES:
+            return ""
+        sentence = f"{self._reason[1]}."
+        self._reason = None
+        return sentence
 
     def is_proposed(self, ref: SliceRef) -> bool:
         """Whether a proposal is open on ``ref``, beside its strokes, clicks or boxes or without any."""
@@ -96,7 +99,10 @@ class Advice:
         if proposing:
             return "Proposing the rest. You can look at it as it comes, and go on painting."
         if proposed and self._session.slice_state(focus) is SliceState.SCRIBBLED:
-            return "Accept the proposal (A) to make this slice a full example, then erase or paint what is wrong."
+            return (
+                "Click or stroke on until the proposal nearly fits. Then accept it (A) as a full example, "
+                "and erase or paint what is wrong."
+            )
         states = self._session.axis_overview(focus.axis)
         if not proposed and any(state in PROPOSED_STATES for state in states):
             return "Go to a yellow or orange slice of the strip to look at its proposal, or to the next best one (N)."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -40,6 +40,7 @@ from napari_medmeta.ui.scan import Scan
 from napari_medmeta.ui.slice_strip import StripValue
 from napari_medmeta.ui.strokes import BACKGROUND_STROKE, Edit, strokes_on, touched_slices
 from napari_medmeta.ui.structure_table import StructureRow
+from napari_medmeta.ui.work import Work
 from napari_medmeta.ui.worker import (
     Answered,
     Failed,
@@ -57,22 +58,6 @@ __all__ = ["Controller", "Work"]
 
 DEFAULT_CONFIDENCE = 0.9
 NO_NAMES: Mapping[int, str] = MappingProxyType({})
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """What the engine is doing: ``fraction`` in [0, 1], None when it is at rest."""
-
-    stage: str = ""
-    fraction: float | None = None
-    device: str = ""
-    memory_bytes: int = 0
-    proposing: bool = False
-
-    @property
-    def busy(self) -> bool:
-        """Whether the engine works."""
-        return self.fraction is not None
 
 
 class Controller:
@@ -332,7 +317,12 @@ class Controller:
 
     def accept_confident(self) -> bool:
         """Accept every slice whose expected Dice is above the one wanted."""
-        return self._do(lambda: self.session.accept_confident(self.confidence_wanted))
+        before = self.session.undo_text
+        done = self._do(lambda: self.session.accept_confident(self.confidence_wanted))
+        if done and self.session.undo_text != before:
+            # Most of them are not on screen: nothing else would show it.
+            self.told.emit(f"Done: {self.session.undo_text}.")
+        return done
 
     def accept_piece(self, voxel: Triple | None) -> bool:
         """Accept the connected piece of the proposal at ``voxel``."""
@@ -444,7 +434,9 @@ class Controller:
         self.failed.emit(error)
 
     def _on_change(self, change: Change) -> None:
-        self.advice.note_change()
+        outlived = self.advice.note_change()
+        if outlived:
+            self.withdrawn.emit(outlived)
         if Topic.EXAMPLES in change.what:
             self._note_strokes(self.session.support().examples)
         self.changed.emit(change)

@@ -412,3 +412,26 @@ def test_while_the_scan_is_read_nobody_is_told_to_ask_for_what_comes_by_itself(a
     made.paint(stroke())
     assert ("comes by itself" in made.hint()) is automatic
     assert ("Ask for a proposal" in made.hint()) is not automatic
+
+
+def test_why_a_slice_was_suggested_is_taken_back_when_it_is_decided(controller: Controller) -> None:
+    controller.paint(stroke())
+    told, _ = heard(controller)
+    withdrawn: list[str] = []
+    controller.withdrawn.connect(withdrawn.append)
+    controller.led.connect(lambda ref, region: controller.look_at(ref))
+    controller.next_slice()
+    reason = told[-1]
+    controller.paint(stroke(controller.focus.index))
+    assert withdrawn == [reason]
+
+
+def test_accepting_many_slices_says_how_many(controller: Controller) -> None:
+    controller.paint(stroke())
+    told, _ = heard(controller)
+    controller.confidence_wanted = 0.5
+    assert controller.accept_confident()
+    assert "slices" in told[-1]
+    controller.confidence_wanted = 1.0
+    controller.accept_confident()
+    assert "No open slice" in told[-1]
