@@ -42,6 +42,9 @@ __all__ = [
 ]
 
 SAVE_TEXT = "Save segmentation …"
+ELISION_ROOM = 8
+"""Pixels that Qt draws an elided path wider than it says: without them its last letter is cut off."""
+
 APPLICATIONS_NAME = "Lesions, findings, follow-up"
 
 
@@ -392,6 +395,7 @@ class Footer(QWidget):
         self._message.setAccessibleName("Last message")
         self._session = QElidingLabel()
         self._session.setElideMode(Qt.TextElideMode.ElideMiddle)
+        self._session.setEllipsesWidth(ELISION_ROOM)
         self._machine = QLabel()
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)

@@ -46,7 +46,7 @@ KINDS = (
     ("Stretched as a whole", "affine", "The whole scan may be stretched and sheared, not each place by itself"),
     ("Only moved", "rigid", "The patient lies elsewhere, and nothing has changed its size"),
 )
-NO_PRIOR = "No labels on another scan in this window"
+NO_PRIOR = "No labelled scan is open"
 POLL_MS = 200
 """How often the bar is moved on."""
 MEASURE_MS = 300

@@ -119,8 +119,7 @@ class LibrarySection(QWidget):
     def next_case(self) -> bool:
         """Go on to the next scan of the folder that is not finished, with the same structures."""
         if self.worklist is None:
-            folder = QFileDialog.getExistingDirectory(self, "Open a folder of cases")
-            return self.open_folder(Path(folder)) if folder else False
+            return self._choose_folder()
         scan = self.worklist.next_after(self._scan)
         if scan is None:
             others = len(self.worklist.scans) > 1
@@ -161,10 +160,12 @@ class LibrarySection(QWidget):
         ):
             layout.addWidget(widget, row, column, 1, span)
 
-    def _choose_folder(self) -> None:
-        folder = QFileDialog.getExistingDirectory(self, "Open a folder of cases")
-        if folder:
-            self.open_folder(Path(folder))
+    def _choose_folder(self) -> bool:
+        # A case is a file or a folder: what lies beside it are the others.
+        source = self._panel.case.controller.scan.source if self._panel.case is not None else None
+        start = source.parent if source is not None else Path.home()
+        folder = QFileDialog.getExistingDirectory(self, "Open a folder of cases", str(start))
+        return self.open_folder(Path(folder)) if folder else False
 
     def _with_desk(self, call: Callable[[LibraryDesk], Any]) -> None:
         if self.desk is None:
