@@ -17,6 +17,7 @@ from napari_medmeta.bench.protocol import make_task
 from napari_medmeta.core import InputError, WeightsError
 from napari_medmeta.core.phantoms import simple_blobs
 from napari_medmeta.core.weights import shipped_parts
+from napari_medmeta.engine.fusion import HAND_MADE_WEIGHTS
 from napari_medmeta.engine.learners.registry import DEFAULT_SOURCES
 from napari_medmeta.engine.network import FusionNetwork, NetworkConfig
 from napari_medmeta.engine.weights import save_weights
@@ -49,7 +50,17 @@ def test_the_engine_can_do_without_one_source(scene):
 
 def test_every_source_can_be_left_out_and_so_can_the_left_out_check():
     left_out = {f"medmeta-without-{name}" for name in source_names()}
-    assert set(ablation_methods()) == left_out | {"medmeta-fixed-trust", "medmeta-without-network"}
+    assert set(ablation_methods()) == left_out | {
+        "medmeta-fixed-trust",
+        "medmeta-without-network",
+        "medmeta-without-meta-training",
+    }
+
+
+def test_without_meta_training_nothing_that_was_learnt_beforehand_takes_part(scene):
+    assert sources_of(scene, "medmeta-without-meta-training") == {name.replace(" ", "-") for name in HAND_MADE_WEIGHTS}
+    (method,) = build_methods(["medmeta-without-meta-training"])
+    assert method._weights() == ()
 
 
 def test_a_variant_is_named_as_it_was_asked_for():

@@ -26,7 +26,10 @@ FIXED_TRUST = "fixed-trust"
 """All sources with their fixed weights: no painted slice is left out to fit them."""
 
 UNTRAINED = "without-network"
-"""All sources, fused by the left-out check alone: nothing that was learnt beforehand takes part."""
+"""All sources, fused by the left-out check alone, without the network that corrects them."""
+
+UNLEARNT = "without-meta-training"
+"""The sources that need nothing learnt beforehand, as they stand in where the trained weights are missing."""
 
 
 LEARNER = "learner-"
@@ -44,7 +47,7 @@ class Engine:
     ----------
     variant
         What is changed: a source of evidence that stands alone, ``without-NAME``, ``without-network``,
-        ``fixed-trust``, ``with-FAMILY`` or ``learner-FAMILY``; empty for the whole engine.
+        ``without-meta-training``, ``fixed-trust``, ``with-FAMILY`` or ``learner-FAMILY``; empty for the whole engine.
     weights
         Folder of own weights, which replace the shipped ones where it holds them.
 
@@ -125,6 +128,7 @@ class Engine:
 
     def _config(self) -> EngineConfig:
         from napari_medmeta.engine.choices import engine_config, joined_config
+        from napari_medmeta.engine.learners import hand_made_learners
 
         if self.variant.startswith(LEARNER):
             return engine_config(self._family(), weights=self.weights)
@@ -137,6 +141,8 @@ class Engine:
             return replace(whole, folds=0)
         if self.variant == UNTRAINED:
             return replace(whole, network=False)
+        if self.variant == UNLEARNT:
+            return replace(whole, learners=hand_made_learners(), network=False)
         left_out = self.variant.removeprefix(WITHOUT)
         alone = left_out == self.variant
         chosen = tuple(x for x in whole.learners if (_slug(x.name) == left_out) == alone)
@@ -181,7 +187,7 @@ def source_names() -> tuple[str, ...]:
 
 def ablation_names() -> tuple[str, ...]:
     """Return the names of the engine's variants with one part left out."""
-    return (*(WITHOUT + name for name in source_names()), FIXED_TRUST, UNTRAINED)
+    return (*(WITHOUT + name for name in source_names()), FIXED_TRUST, UNTRAINED, UNLEARNT)
 
 
 def _slug(name: str) -> str:
