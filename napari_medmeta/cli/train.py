@@ -55,6 +55,14 @@ def add_parser(subparsers: Subparsers) -> None:
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--steps", type=int, help="number of steps (default: as the shipped weights were trained)")
     length.add_argument("--minutes", type=float, default=0.0, help="train for so long instead")
+    parser.add_argument(
+        "--corrections",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="share of the fusion network's tasks, 0 to 1, in which the worst of the proposed slices has already been "
+        "corrected (0, as the shipped weights were trained); costs time",
+    )
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in OUT")
     add_device(parser, default="cpu")
     parser.add_argument("--devices", type=int, default=1, metavar="N", help="how many graphics cards")
@@ -77,6 +85,11 @@ def run(args: argparse.Namespace) -> int:
         )
     if (args.steps is not None and args.steps < 1) or args.minutes < 0:
         raise InputError("There is nothing to train", expected="--steps above 0, or --minutes above 0")
+    if not 0 <= args.corrections <= 1 or (args.corrections and args.learner != FUSION):
+        raise InputError(
+            f"--corrections was {args.corrections:g} for {args.learner}",
+            expected="0 to 1, for the fusion network alone",
+        )
     if args.resume and args.start is not None:
         raise InputError(
             "--resume and --start were both given",
@@ -100,7 +113,7 @@ def _fusion(args: argparse.Namespace, show: Progress) -> tuple[Path, ...]:
     from napari_medmeta.training.meta import TrainConfig
     from napari_medmeta.training.sources import find_sources
 
-    config = replace(TrainConfig(), **_settings(args))
+    config = replace(TrainConfig(corrections=args.corrections), **_settings(args))
     source = find_sources(args.data)
     return (train_fusion(source, args.out, config, **_origin(args), progress=show),)
 

@@ -46,6 +46,7 @@ def train_fusion(
     if weights is not None:
         learners, encoder = engine_config(weights=weights).learners, shipped_encoder(weights)
         config = replace(config, episodes=replace(config.episodes, learners=learners, encoder=encoder))
+    config = replace(config, episodes=replace(config.episodes, correction_chance=config.corrections))
     parts = parts_in_use(weights)
     origin = Origin(FUSION, {name: parts[name].sha256 for name in (ENCODER, *FUSED_FAMILIES) if name in parts})
     made = train(source, out, config, origin=origin, start=start, resume=resume, progress=progress, cancel=cancel)

@@ -63,6 +63,8 @@ class TrainConfig:
         Highest learning rate of AdamW.
     workers
         Processes that make episodes; the result does not depend on their number.
+    corrections
+        Share of the episodes in which somebody has already corrected what was proposed worst.
     precision
         "auto" is bfloat16 with float32 weights on CUDA and float32 elsewhere; "bf16" and "fp32" choose it.
     """
@@ -76,6 +78,7 @@ class TrainConfig:
     decay: float = 1e-4
     average: float = 0.995
     workers: int = 1
+    corrections: float = 0.0
     validation: int = 24
     check_every: int = 250
     seed: int = 0

@@ -59,3 +59,13 @@ def test_a_folder_that_is_not_there_is_refused_before_training(
     assert main(given) != 0
     assert "There is no folder nowhere" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_corrections_are_for_the_fusion_network_alone(asked: dict[str, Any], tmp_path: Path, capsys: Any) -> None:
+    assert main(["train", "--out", str(tmp_path), "--corrections", "0.25"]) == 0
+    assert asked["config"].corrections == 0.25
+    asked.clear()
+    assert main(["train", "--learner", "maml", "--out", str(tmp_path), "--corrections", "0.25"]) != 0
+    assert main(["train", "--out", str(tmp_path), "--corrections", "2"]) != 0
+    assert "0 to 1, for the fusion network alone" in capsys.readouterr().err
+    assert not asked

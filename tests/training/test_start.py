@@ -93,6 +93,12 @@ def test_the_record_of_the_network_tells_on_which_sources_it_stands(source: Synt
     record = _record(tmp_path, FUSION)
     assert record["started_from"] == shipped[FUSION].sha256
     assert record["stands_on"] == {n: shipped[n].sha256 for n in (ENCODER, "prototypical", "siamese", "reptile")}
+    assert record["corrections"] == 0
+
+
+def test_the_record_of_the_network_tells_how_many_tasks_were_corrected(source: Synthetic, tmp_path: Path) -> None:
+    train_fusion(source, tmp_path, replace(FEW, corrections=1.0), start=Start())
+    assert _record(tmp_path, FUSION)["corrections"] == 1
 
 
 def test_a_stopped_run_that_was_started_from_weights_resumes_to_the_same(
