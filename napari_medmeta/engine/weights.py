@@ -90,6 +90,8 @@ def load_weights(folder: Path, *, sources: Sequence[str]) -> tuple[FusionNetwork
         if hashlib.sha256(data).hexdigest() != record.sha256:
             raise _damaged(folder, "it differs from the file that its record describes")
         network.load_state_dict(load_file(folder / WEIGHTS))
+    except StorageError:
+        raise
     except RuntimeError as error:
         raise _damaged(folder, "they belong to a network of another build") from error
     except (OSError, SafetensorError) as error:
@@ -130,6 +132,8 @@ def _record(folder: Path) -> WeightsRecord:
         network = values["network"]
         config = NetworkConfig(tuple(network["sources"]), tuple(network["features"]))
         return WeightsRecord(config, values["training"], values["sha256"])
+    except StorageError:
+        raise
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _damaged(folder, str(error)) from error
 

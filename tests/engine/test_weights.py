@@ -48,8 +48,9 @@ def test_damaged_weights_are_refused(folder: Path, damage: str) -> None:
         record.unlink()
     else:
         record.write_text(json.dumps({**json.loads(record.read_text()), "format": 99}))
-    with pytest.raises(StorageError, match="cannot be used"):
+    with pytest.raises(StorageError, match="cannot be used") as refused:
         load_weights(folder, sources=SOURCES)
+    assert refused.value.message.count("cannot be used") == 1
 
 
 def test_an_engine_without_fitting_weights_goes_on_without_them(caplog: pytest.LogCaptureFixture) -> None:

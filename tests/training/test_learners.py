@@ -139,5 +139,6 @@ def test_the_embedding_is_trained_and_written_with_its_families(source: Syntheti
 def test_a_torn_weights_file_is_refused(tmp_path: Path) -> None:
     path = save_modules(tmp_path, "prototypical", {"prototypes": LearntPrototypes()}, training={})
     path.write_bytes(path.read_bytes()[:-4])
-    with pytest.raises(StorageError, match="prototypical"):
+    with pytest.raises(StorageError, match="prototypical") as refused:
         load_modules(tmp_path, "prototypical", {"prototypes": LearntPrototypes()})
+    assert refused.value.message.count("cannot be used") == 1

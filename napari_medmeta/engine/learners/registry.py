@@ -234,6 +234,8 @@ def load_modules(folder: Path, name: str, modules: Modules) -> Mapping[str, Any]
         if record["format"] != FORMAT or hashlib.sha256(data).hexdigest() != record["sha256"]:
             raise _unusable(name, "they differ from what their record says")
         nn.ModuleDict(dict(modules)).load_state_dict(load(data))
+    except StorageError:
+        raise
     except RuntimeError as error:
         # Torch lists every tensor; whoever reads this wants the one thing that follows from it.
         raise _unusable(name, "they belong to a network of another build") from error
