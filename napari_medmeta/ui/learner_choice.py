@@ -104,12 +104,14 @@ class LearnerSection(QWidget):
         Holds the open scan.
     families
         What may be chosen beside the default; None: what comes with the package.
+    weights
+        Folder of own weights at the start, as the user's preferences name it; empty for those of the package.
     """
 
-    def __init__(self, panel: HoldsCase, *, families: Sequence[str] | None = None) -> None:
+    def __init__(self, panel: HoldsCase, *, families: Sequence[str] | None = None, weights: str = "") -> None:
         super().__init__()
         self._panel = panel
-        self._chosen = self._wanted = Answerer()
+        self._chosen = self._wanted = Answerer(weights=Path(weights) if weights else None)
         self._followed: Controller | None = None
         self.names = (FUSED, *(shipped_families() if families is None else families))
         self._list = QComboBox()
@@ -121,8 +123,8 @@ class LearnerSection(QWidget):
         self._state, self._weights = WrappedLabel(), QElidingLabel()
         self._own = button(
             "Own weights …",
-            "Choose a folder into which napari-medmeta train wrote; until the window is closed its weights take the "
-            "place of those that come with the package",
+            "Choose a folder into which napari-medmeta train wrote: until the window is closed its weights take the "
+            "place of those that come with the package. For longer: napari's preferences, Folder of own weights",
             self._ask_weights,
         )
         self._back = button(

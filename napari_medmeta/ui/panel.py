@@ -203,7 +203,7 @@ class MedmetaPanel(DockedWidget):
         self.body.add_section("The next patient", self.library)
         self.body.add_section("Why is it so?", self.explain.box)
         self.body.add_section("Honest score", self.score)
-        self.learner = LearnerSection(self)
+        self.learner = LearnerSection(self, weights=self._preferences.weights_folder)
         if len(self.learner.names) > 1:
             self.body.add_section("Who proposes", self.learner)
         for part in (self.measurements, self.explain, self.score, self.library, self.learner):

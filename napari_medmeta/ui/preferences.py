@@ -25,6 +25,7 @@ class Preferences:
     contour: bool = True
     automatic: bool = True
     session_folder: str = ""
+    weights_folder: str = ""
     device: str = "auto"
 
 
@@ -46,5 +47,6 @@ def load_preferences() -> Preferences:
         contour=bool(panel.contour),
         automatic=bool(panel.automatic),
         session_folder=str(panel.session_folder),
+        weights_folder=str(panel.weights_folder),
         device=str(panel.device),
     )

@@ -73,7 +73,7 @@ def test_a_changed_key_is_read_from_naparis_preferences(plugin: Any, monkeypatch
     keys = SimpleNamespace(**{settings_name(row.act): row.key for row in KEYS})
     keys.accept_slice = "Q"
     default = Preferences()
-    names = ("confidence", "hint_below", "contour", "automatic", "session_folder", "device")
+    names = ("confidence", "hint_below", "contour", "automatic", "session_folder", "weights_folder", "device")
     panel = SimpleNamespace(**{name: getattr(default, name) for name in names})
     monkeypatch.setattr(napari.settings, "get_plugin_settings", lambda name: SimpleNamespace(keys=keys, panel=panel))
     assert load_preferences().keys["accept_slice"] == "Q"

@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 from qtpy.QtWidgets import QFileDialog
-from ui_fakes import NearestSliceEngine
+from ui_fakes import NearestSliceEngine, make_volume
 
 from napari_medmeta.core import InputError, WeightsError
 from napari_medmeta.ui.learner_choice import FUSED, TITLES, Answerer, LearnerSection, shipped_families
+from napari_medmeta.ui.preferences import Preferences
+from napari_medmeta.ui.scan import layer_arguments
 
 
 class Switchable(NearestSliceEngine):
@@ -205,3 +207,20 @@ def test_a_scan_that_is_opened_with_own_weights_has_them_in_its_record(
     assert notes(panel) == []
     section.follow_case()
     assert notes(panel) == ["let all sources together propose, with own weights (fusion)"]
+
+
+def test_own_weights_of_the_preferences_answer_from_the_start(viewer: Any, make_panel: Any, own: Path) -> None:
+    panel = make_panel(viewer, preferences=Preferences(weights_folder=str(own)))
+    assert panel.learner.chosen == Answerer(FUSED, own)
+    assert panel.learner._weights.text() == "Own weights: mine"
+
+
+def test_bad_weights_of_the_preferences_give_way_with_a_word(
+    viewer: Any, make_panel: Any, tmp_path: Path, qtbot: Any
+) -> None:
+    panel = make_panel(viewer, preferences=Preferences(weights_folder=str(tmp_path / "nowhere")))
+    data, arguments = layer_arguments(make_volume())
+    viewer.add_image(data, **arguments)
+    qtbot.waitUntil(lambda: panel.case is not None, timeout=5000)
+    assert "There is no folder" in panel.message()
+    assert panel.learner.chosen == Answerer()
