@@ -18,7 +18,7 @@ from napari_medmeta.ui.keys import Act
 from napari_medmeta.ui.label_names import names_of_layer
 from napari_medmeta.ui.layers import CaseLayers
 from napari_medmeta.ui.overlay import Chores
-from napari_medmeta.ui.scan import Scan, require_same_place
+from napari_medmeta.ui.scan import METADATA_KEY, Scan, require_same_place
 from napari_medmeta.ui.strokes import Edit
 from napari_medmeta.ui.worker import Runner
 
@@ -49,7 +49,7 @@ class Case:
         chores: Chores,
         defer: Callable[[Callable[[], None]], None],
     ) -> None:
-        self.image = image
+        self.image, self._viewer, self._defer = image, viewer, defer
         volume = scan.volume(np.asarray(image.data))
         self.controller = Controller(session, scan=scan, volume=volume, runner=runner)
         self.layers = CaseLayers(viewer, image, scan=scan, shown=self.controller, chores=chores, defer=defer)
@@ -109,10 +109,16 @@ class Case:
         except MedmetaError as error:
             self.controller.failed.emit(error)
             return False
-        return self.controller.use_labels(np.asarray(layer.data), names=names_of_layer(layer))
+        done = self.controller.use_labels(np.asarray(layer.data), names=names_of_layer(layer))
+        if done:
+            # The same voxels twice, in other colours, would hide what is corrected from now on.
+            layer.visible = False
+            self._select_segmentation()
+        return done
 
     def close(self) -> None:
         """Stop the engine, close the session's file and remove our layers."""
+        self._viewer.layers.events.inserted.disconnect(self._inserted)
         self._chores.clear()
         self._marks.clear()
         self.layers.close()
@@ -127,6 +133,7 @@ class Case:
         layers.structure_picked.connect(self._picked)
         layers.put_back.connect(self._put_back)
         layers.stroked_in_vain.connect(self._stroked_in_vain)
+        self._viewer.layers.events.inserted.connect(self._inserted)
         self.controller.changed.connect(self._changed)
         self.controller.led.connect(self._led)
 
@@ -153,6 +160,22 @@ class Case:
 
     def _put_back(self, name: str) -> None:
         self.controller.told.emit(f"“{name}” was removed and has been put back: the session goes on.")
+
+    def _inserted(self, event: Any) -> None:
+        layer = event.value
+        known = layer.metadata.get(METADATA_KEY)
+        if not isinstance(layer, Labels) or known is self.controller.scan:
+            return
+        self.controller.told.emit(
+            f"“{layer.name}” lies beside the segmentation. “Use a label layer …” takes its slices as examples."
+        )
+        if known is not None:
+            # Read from a file, not made to be painted on: napari would hand it the brush.
+            self._defer(self._select_segmentation)
+
+    def _select_segmentation(self) -> None:
+        if not self.layers.closed:
+            self._viewer.layers.selection.active = self.layers.segmentation
 
     def _stroked_in_vain(self) -> None:
         self.controller.told.emit(

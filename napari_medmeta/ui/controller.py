@@ -309,6 +309,8 @@ class Controller:
         axis = guess_axis(labels, self.session.geometry)
         numbers, fresh = renumbered(labels, names, self.structures)
         done = self._do(lambda: self.session.import_labels(numbers, axis=axis))
+        if done and self.session.active is None and self.structures:
+            self.choose(self.structures[0].id)
         return done and all(self.rename_structure(number, name) for number, name in fresh.items())
 
     def accept_slice(self) -> bool:

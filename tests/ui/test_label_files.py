@@ -15,7 +15,7 @@ from napari_medmeta.io import read_named_labels, read_volume, write_labels, writ
 from napari_medmeta.ui import reader, writer
 from napari_medmeta.ui.label_names import NAMES_KEY, names_of_layer, renumbered
 from napari_medmeta.ui.reader import get_reader
-from napari_medmeta.ui.scan import scan_of
+from napari_medmeta.ui.scan import label_arguments, scan_of
 
 TABLE = (Structure(1, "Liver", "#112233"), Structure(2, "Spleen", "#445566"))
 
@@ -129,3 +129,36 @@ def test_a_label_layer_is_written_as_dicom_beside_its_open_series(
     assert writer.write_labels_layer(str(out), data, meta) == [str(out)]
     found = read_named_labels(out, like=read_volume(series).geometry)
     assert dict(found.names) == {1: "Spleen", 2: "Cyst"}
+
+
+def test_a_label_file_beside_the_scan_is_explained_and_leaves_the_brush(panel: Any, viewer: Any, qtbot: Any) -> None:
+    case = panel.case
+    case.paint_active()
+    geometry = case.controller.session.geometry
+    data, arguments = label_arguments(np.zeros(geometry.shape, np.uint8), geometry, name="yesterday")
+    viewer.add_labels(data, **arguments)
+    assert "“yesterday”" in panel.message()
+    assert "Use a label layer" in panel.message()
+    qtbot.waitUntil(lambda: viewer.layers.selection.active is case.layers.segmentation)
+
+
+def test_a_layer_made_by_hand_keeps_the_brush(panel: Any, viewer: Any, qtbot: Any) -> None:
+    mine = viewer.add_labels(np.zeros(panel.case.controller.shape, np.uint8), name="mine")
+    qtbot.wait(20)
+    assert "“mine”" in panel.message()
+    assert viewer.layers.selection.active is mine
+
+
+def test_a_used_label_layer_is_hidden_and_its_first_structure_is_painted_next(
+    viewer: Any, make_panel: Any, qtbot: Any, series: Path, seg: Path
+) -> None:
+    panel = make_panel(viewer)
+    add(viewer, series)
+    qtbot.waitUntil(lambda: panel.case is not None, timeout=5000)
+    layer = add(viewer, seg)
+    assert panel.case.use_layer(layer)
+    assert not layer.visible
+    assert viewer.layers.selection.active is panel.case.layers.segmentation
+    controller = panel.case.controller
+    assert controller.session.active == controller.structures[0].id
+    assert panel.case.layers.segmentation.selected_label == controller.structures[0].id
