@@ -23,8 +23,8 @@ STARTED_FROM = "started_from"
 """In a record's account of the training: the SHA-256 of the weights that it went on from."""
 
 STARTED_SHARE = 0.1
-"""Of the rate of learning, where training goes on from trained weights. A tenth is the custom in fine-tuning, as the full
-rate is made for weights drawn at random; which share is best on own scans was not measured."""
+"""Of the rate of learning, where training goes on from trained weights. A tenth is the custom in fine-tuning, as the
+full rate is made for weights drawn at random; which share is best on own scans was not measured."""
 
 
 @dataclass(frozen=True)
