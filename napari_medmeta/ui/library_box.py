@@ -11,7 +11,7 @@ from napari.components import ViewerModel
 from napari.layers import Image
 from qtpy.QtWidgets import QFileDialog, QGridLayout, QLabel, QPushButton, QWidget
 
-from napari_medmeta.core import MedmetaError, Structure
+from napari_medmeta.core import MedmetaError, SliceRef, Structure
 from napari_medmeta.session import Session
 from napari_medmeta.session.library import Library
 from napari_medmeta.ui.case import Case
@@ -69,6 +69,7 @@ class LibrarySection(QWidget):
         self.desk: LibraryDesk | None = None
         self.worklist: Worklist | None = None
         self._scan: Path | None = None
+        self._passed: Path | None = None
         self._state = QLabel("No folder of cases is open.")
         self._state.setWordWrap(True)
         self._state.setAccessibleName("Worklist")
@@ -120,7 +121,7 @@ class LibrarySection(QWidget):
         """Go on to the next scan of the folder that is not finished, with the same structures."""
         if self.worklist is None:
             return self._choose_folder()
-        scan = self.worklist.next_after(self._scan)
+        scan = self.worklist.next_after(self._passed or self._scan)
         if scan is None:
             others = len(self.worklist.scans) > 1
             self._tell("All other cases of the folder are finished." if others else "There is no other case.")
@@ -176,7 +177,9 @@ class LibrarySection(QWidget):
     def _go_on(self, scan: Path) -> bool:
         layer = _read(scan)
         if layer is None:
-            self._tell(f"{scan.name} could not be opened; it is left out for now.")
+            # The next wish goes past it, not to it again.
+            self._passed = scan
+            self._tell(f"{scan.name} could not be opened and is left out for now. Go on to the next case.")
             return False
         before = self._panel.case
         carried = tuple(before.controller.structures) if before is not None else ()
@@ -186,10 +189,20 @@ class LibrarySection(QWidget):
         self._viewer.add_layer(layer)
         if not self._panel.open_layer(layer):
             return False
-        self._scan = scan
+        self._scan, self._passed = scan, None
+        self._show_from_the_start()
         self._mark(scan, CaseState.IN_PROGRESS)
         self._carry_over(carried)
         return True
+
+    def _show_from_the_start(self) -> None:
+        """Fit the scan into the window, in its middle unless work goes on elsewhere: napari keeps the last view."""
+        case = self._panel.case
+        if case is None:
+            return
+        self._viewer.reset_view()
+        if case.controller.session.last_slice() is None:
+            case.layers.go_to(SliceRef(0, case.controller.shape[0] // 2))
 
     def _carry_over(self, carried: tuple[Structure, ...]) -> None:
         case = self._panel.case

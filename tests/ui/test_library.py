@@ -467,3 +467,32 @@ def test_the_real_engine_goes_from_one_patient_to_the_next(
     assert all(row.tobytes() not in data for row in plane)
     assert truths[0][12].any()
     assert truths[0][12].astype(np.uint8).tobytes() not in data
+
+
+def test_the_next_case_fills_the_window_and_begins_in_its_middle(
+    viewer: Any, panel_only: Any, folder: Path, qtbot: Any
+) -> None:
+    section = panel_only.library
+    section.open_folder(folder)
+    case = panel_only.case
+    case.layers.go_to(SliceRef(0, case.controller.shape[0] - 1))
+    viewer.reset_view()
+    camera = viewer.scene.camera
+    fitted, centre = camera.zoom, camera.center
+    camera.zoom, camera.center = 10 * fitted, (0.0, 500.0, 500.0)
+    assert section.next_case()
+    after = panel_only.case
+    assert after.layers.current() == SliceRef(0, after.controller.shape[0] // 2)
+    assert camera.zoom == pytest.approx(fitted)
+    assert camera.center[1:] == pytest.approx(centre[1:])
+
+
+def test_a_case_that_cannot_be_opened_is_passed_by(panel_only: Any, folder: Path) -> None:
+    section = panel_only.library
+    section.open_folder(folder)
+    _, broken, third = section.worklist.scans
+    (broken if broken.is_file() else next(broken.iterdir())).write_bytes(b"no scan")
+    assert not section.next_case()
+    assert "left out for now" in panel_only.message()
+    assert section.next_case()
+    assert panel_only.case.controller.scan.source.resolve() == third
