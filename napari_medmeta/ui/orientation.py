@@ -13,6 +13,9 @@ from napari_medmeta.session.words import plane_names
 __all__ = ["Compass", "Edges", "edges_of", "plane_text"]
 
 OPPOSITE = {"R": "L", "L": "R", "A": "P", "P": "A", "I": "S", "S": "I"}
+NARROW_PX = 560
+"""On a canvas this wide or narrower the words about a slice reach the letter in the middle: they begin below it."""
+
 MARK_SIZE = 14
 """Points: read at a glance from the other side of the slice, smaller than anything of the anatomy."""
 
@@ -57,18 +60,23 @@ class Compass:
     def __init__(self, viewer: ViewerModel, geometry: Geometry) -> None:
         self._viewer, self._geometry = viewer, geometry
         self._written = ""
+        self._last: tuple[SliceRef, str] | None = None
         self._position: object = None
         self._marks: dict[str, TextOverlay] = {}
         self._names = {edge: f"medmeta_{edge}" for edge in PLACES}
+        viewer.canvas.events.size.connect(self._resized)
 
     def show(self, ref: SliceRef, words: str) -> None:
         """Tell how the slice ``ref`` lies on screen, and ``words`` about it."""
+        self._last = ref, words
         self._show_marks()
         overlay = self._viewer.canvas.overlays.text
         if overlay.text not in ("", self._written):
             return
         flat = self._viewer.dims.ndisplay == 2
-        self._written = f"{plane_text(self._geometry, ref)}\n{words}" if flat else ""
+        narrow = self._viewer.canvas.size[1] <= NARROW_PX
+        below = "\n" if narrow else ""
+        self._written = f"{below}{plane_text(self._geometry, ref)}\n{words}" if flat else ""
         if self._written == overlay.text:
             return
         if self._position is None:
@@ -80,6 +88,7 @@ class Compass:
 
     def clear(self) -> None:
         """Take our text and letters away."""
+        self._viewer.canvas.events.size.disconnect(self._resized)
         overlays = self._viewer.canvas.overlays
         for edge, mark in self._marks.items():
             if overlays.get(self._names[edge]) is mark:
@@ -98,6 +107,10 @@ class Compass:
         rows, columns = (d - (dims.ndim - 3) for d in dims.displayed)
         down, right = self._viewer.scene.camera.orientation2d
         return edges_of(self._geometry, rows=(rows, str(down) == "down"), columns=(columns, str(right) == "right"))
+
+    def _resized(self, event: object) -> None:
+        if self._last is not None:
+            self.show(*self._last)
 
     def _show_marks(self) -> None:
         edges = self.edges()

@@ -517,3 +517,14 @@ def test_what_could_not_be_done_is_taken_back_once_something_else_is_done(panel:
 def test_progress_and_stop_stay_in_sight_however_far_one_scrolls(panel: Any) -> None:
     assert not panel.body._scroll.isAncestorOf(panel.body.work_line)
     assert panel.body.isAncestorOf(panel.body.work_line)
+
+
+def test_on_a_narrow_canvas_the_words_begin_below_the_letter(panel: Any, viewer: Any) -> None:
+    overlay = viewer.canvas.overlays.text
+    viewer.canvas.size = (600, 900)
+    assert overlay.text.startswith("Axial")
+    viewer.canvas.size = (600, 400)
+    assert overlay.text.startswith("\nAxial")
+    panel.close_case()
+    viewer.canvas.size = (600, 900)
+    assert "Axial" not in overlay.text
