@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 
+from napari_medmeta.core import Cancelled, CancelToken
 from napari_medmeta.training.anatomies import AnatomyConfig, Dice
 from napari_medmeta.training.sources import Synthetic
 
@@ -20,3 +23,20 @@ def source(small: AnatomyConfig) -> Synthetic:
 @pytest.fixture
 def dice() -> Dice:
     return Dice(torch.Generator().manual_seed(3))
+
+
+class _StopAfter(CancelToken):
+    def __init__(self, checks: int) -> None:
+        super().__init__()
+        self._left = checks
+
+    def raise_if_cancelled(self) -> None:
+        self._left -= 1
+        if self._left < 0:
+            raise Cancelled
+
+
+@pytest.fixture
+def stop_after() -> Callable[[int], CancelToken]:
+    """Return tokens that cancel once they were asked so often."""
+    return _StopAfter

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -96,21 +97,12 @@ def test_the_same_seed_trains_the_same_weights(source: Synthetic, tmp_path: Path
         torch.testing.assert_close(a, b)
 
 
-class _StopAfter(CancelToken):
-    def __init__(self, checks: int) -> None:
-        super().__init__()
-        self._left = checks
-
-    def raise_if_cancelled(self) -> None:
-        self._left -= 1
-        if self._left < 0:
-            raise Cancelled
-
-
-def test_a_stopped_run_resumes_to_the_same_weights(source: Synthetic, tmp_path: Path) -> None:
+def test_a_stopped_run_resumes_to_the_same_weights(
+    source: Synthetic, tmp_path: Path, stop_after: Callable[[int], CancelToken]
+) -> None:
     straight = train(source, tmp_path / "straight", SHORT).network
     with pytest.raises(Cancelled):
-        train(source, tmp_path / "stopped", SHORT, cancel=_StopAfter(2))
+        train(source, tmp_path / "stopped", SHORT, cancel=stop_after(2))
     resumed = train(source, tmp_path / "stopped", SHORT, resume=True).network
     for a, b in zip(straight.state_dict().values(), resumed.state_dict().values(), strict=True):
         torch.testing.assert_close(a, b)

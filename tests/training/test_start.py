@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -42,17 +42,6 @@ def _record(folder: Path, name: str) -> Mapping[str, Any]:
 def _apart(a: Mapping[str, torch.Tensor], b: Mapping[str, torch.Tensor]) -> float:
     """Return the largest difference of any weight; buffers of the normalisation aside."""
     return max(float((a[name] - b[name]).abs().max()) for name in a if "running" not in name and "num" not in name)
-
-
-class _StopAfter(CancelToken):
-    def __init__(self, checks: int) -> None:
-        super().__init__()
-        self._left = checks
-
-    def raise_if_cancelled(self) -> None:
-        self._left -= 1
-        if self._left < 0:
-            raise Cancelled
 
 
 @pytest.fixture
@@ -102,12 +91,12 @@ def test_the_record_of_the_network_tells_how_many_tasks_were_corrected(source: S
 
 
 def test_a_stopped_run_that_was_started_from_weights_resumes_to_the_same(
-    source: Synthetic, own: Path, tmp_path: Path
+    source: Synthetic, own: Path, tmp_path: Path, stop_after: Callable[[int], CancelToken]
 ) -> None:
     config = replace(FEW, steps=4)
     straight = train_fusion(source, tmp_path / "straight", config, start=Start(own))
     with pytest.raises(Cancelled):
-        train_fusion(source, tmp_path / "stopped", config, start=Start(own), cancel=_StopAfter(3))
+        train_fusion(source, tmp_path / "stopped", config, start=Start(own), cancel=stop_after(3))
     resumed = train_fusion(source, tmp_path / "stopped", config, resume=True)
     assert _apart(load_file(straight), load_file(resumed)) == 0
     assert _record(tmp_path / "stopped", FUSION) == _record(tmp_path / "straight", FUSION)
@@ -123,11 +112,13 @@ def test_a_family_goes_on_from_its_own_weights(source: Synthetic, tmp_path: Path
     require_fitting(tmp_path, ("maml",))
 
 
-def test_a_stopped_run_of_a_family_that_was_started_resumes_to_the_same(source: Synthetic, tmp_path: Path) -> None:
+def test_a_stopped_run_of_a_family_that_was_started_resumes_to_the_same(
+    source: Synthetic, tmp_path: Path, stop_after: Callable[[int], CancelToken]
+) -> None:
     config = replace(LEARNER, steps=4)
     (straight,) = train_family("maml", source, tmp_path / "straight", config, start=Start())
     with pytest.raises(Cancelled):
-        train_family("maml", source, tmp_path / "stopped", config, start=Start(), cancel=_StopAfter(3))
+        train_family("maml", source, tmp_path / "stopped", config, start=Start(), cancel=stop_after(3))
     (resumed,) = train_family("maml", source, tmp_path / "stopped", config, resume=True)
     assert _apart(load_file(straight), load_file(resumed)) == 0
     assert _record(tmp_path / "stopped", "maml") == _record(tmp_path / "straight", "maml")
