@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 import torch
+from scipy import ndimage
 from torch import Tensor
 
 from napari_medmeta.engine.fusion import Trust
@@ -23,6 +24,11 @@ across. Chosen on the development cases of the benchmark."""
 UNCHECKED = 0.85
 """What a posterior's own Dice is worth while no slice can be left out; chosen likewise."""
 
+MARKED = 1.12
+"""What it is worth where there are clicks and strokes alone, m of them on a structure and on background: this times
+1 - 1/m, and at most 1. With two clicks half of a proposal is wrong and with six a fifth, but the posterior is as sure
+with two. Chosen on the development cases, each click in the middle of the largest error."""
+
 
 def expected_dice(posterior: Tensor, trust: Trust, task: Task, depths: Sequence[int]) -> list[float]:
     """Return for each structure the Dice expected on the slices that are not painted.
@@ -39,9 +45,10 @@ def expected_dice(posterior: Tensor, trust: Trust, task: Task, depths: Sequence[
     soft = torch.stack([_soft_dice(posterior[:, rows].flatten(1)[:, :, None])[:, 0] for rows in groups])
     size = torch.stack([posterior[1:, rows].exp().sum((1, 2, 3)) for rows in groups]) + 1e-6
     share = size / size.sum(0)
+    worth = _worth(task)
     return [
-        float(share[0, s]) * _blend(float(soft[0, s]), float(left_out))
-        + float(share[1, s]) * _blend(float(soft[1, s]), math.nan)
+        float(share[0, s]) * _blend(float(soft[0, s]), float(left_out), worth[s])
+        + float(share[1, s]) * _blend(float(soft[1, s]), math.nan, worth[s])
         for s, left_out in enumerate(trust.expected_dice)
     ]
 
@@ -51,11 +58,12 @@ def slice_dice(posterior: Tensor, trust: Trust, task: Task, depths: Sequence[int
     proposed = posterior.argmax(0)
     soft = _soft_dice(posterior.flatten(2).transpose(1, 2))
     near = task.distance_mm(depths) <= trust.tested_mm
+    worth = _worth(task)
     out: list[float | None] = []
     for n in range(posterior.shape[1]):
         here = [int(s) for s in proposed[n].unique() if s]
         left_out = [float(trust.expected_dice[s - 1]) if bool(near[n]) else math.nan for s in here]
-        values = [_blend(float(soft[s - 1, n]), d) for s, d in zip(here, left_out, strict=True)]
+        values = [_blend(float(soft[s - 1, n]), d, worth[s - 1]) for s, d in zip(here, left_out, strict=True)]
         out.append(sum(values) / len(values) if values else None)
     return out
 
@@ -72,7 +80,16 @@ def _soft_dice(log_posterior: Tensor) -> Tensor:
     return torch.stack(rows)
 
 
-def _blend(soft: float, left_out: float) -> float:
+def _worth(task: Task) -> list[float]:
+    """Return what the posterior's own Dice is worth for each structure where no slice was left out."""
+    if task.painted:
+        return [UNCHECKED] * task.structures
+    classes = task.classes.cpu().numpy()
+    background, *marks = (int(ndimage.label(classes == s)[1]) for s in range(task.structures + 1))
+    return [min(1.0, MARKED * (1 - 1 / max(1, background + own))) for own in marks]
+
+
+def _blend(soft: float, left_out: float, worth: float) -> float:
     if math.isnan(left_out):
-        return UNCHECKED * soft
+        return worth * soft
     return 1 - LEFT_OUT_GAP * (1 - (1 - LEFT_OUT_SHARE) * soft - LEFT_OUT_SHARE * left_out)

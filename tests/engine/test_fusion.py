@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from napari_medmeta.engine.fusion import Fold, FusionConfig, Trust, fit_trust, f
 from napari_medmeta.engine.learners import hand_made_learners
 from napari_medmeta.engine.learners.registry import DEFAULT_SOURCES
 from napari_medmeta.engine.request import EngineConfig
+from napari_medmeta.engine.task import UNKNOWN
 
 CPU = torch.device("cpu")
 CONFIG = FusionConfig(weights={"good": 0.5, "bad": 0.5}, shrinkage=0.1)
@@ -93,6 +95,25 @@ def test_a_surer_proposal_is_expected_to_be_better(make_task) -> None:  # type: 
     sure = expected_dice(says(TRUTH, 0.99)[:, None], trust, task, [1])
     unsure = expected_dice(says(TRUTH, 0.7)[:, None], trust, task, [1])
     assert sure[0] > unsure[0]
+
+
+def test_few_clicks_promise_less_than_many_however_sure_the_answer_is(make_task) -> None:  # type: ignore[no-untyped-def]
+    nothing = make_task({0: TRUTH.numpy().astype(bool)}, depth=1)
+    trust = Trust(("a",), torch.ones(1, 1), torch.tensor([torch.nan]))
+    posterior = says(TRUTH, 0.9)[:, None]
+
+    def expected(*, inside: int, outside: int) -> float:
+        classes = torch.full((1, 20, 20), UNKNOWN)
+        classes[0, 8, 8 : 8 + 2 * inside : 2] = 1
+        classes[0, 0, 0 : 2 * outside : 2] = 0
+        task = replace(nothing, classes=classes, painted=())
+        (of_slice,) = slice_dice(posterior, trust, task, [0])
+        assert of_slice == pytest.approx(expected_dice(posterior, trust, task, [0])[0], abs=1e-6)
+        return float(of_slice or 0.0)
+
+    two, four, eight = (expected(inside=n, outside=n) for n in (1, 2, 4))
+    assert two < 0.7 * eight
+    assert two < four < eight
 
 
 def test_hand_made_sources_alone_have_weights_of_their_own() -> None:
