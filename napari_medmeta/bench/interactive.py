@@ -20,6 +20,7 @@ from napari_medmeta.bench.answer import FAILURES, Answer, ask, prepare
 from napari_medmeta.bench.cases import Case, load_case
 from napari_medmeta.bench.interactive_store import Policy, Round, SessionKey, SessionRun, SessionStore
 from napari_medmeta.bench.methods import Method, Proposing, build_methods
+from napari_medmeta.bench.methods.ours import code_digest
 from napari_medmeta.bench.plan import Skipped
 from napari_medmeta.bench.pool import each_result
 from napari_medmeta.bench.protocol import Anatomy, anatomy_of
@@ -159,7 +160,11 @@ def _policies(plan: SessionPlan, method: Method) -> Sequence[Policy]:
 
 
 def _key(plan: SessionPlan, case: Case, method: Method, policy: Policy) -> SessionKey:
-    return SessionKey(case.id, method.name, policy.value, plan.seed, method.version)
+    version = method.version
+    if policy is Policy.SUGGESTION:
+        # The engine's answers do not depend on what it suggests, but these sessions do.
+        version = f"{version}+{code_digest('napari_medmeta.engine.suggest')}"
+    return SessionKey(case.id, method.name, policy.value, plan.seed, version)
 
 
 def _missing(

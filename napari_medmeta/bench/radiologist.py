@@ -133,7 +133,7 @@ class Radiologist:
         # Here, as the engine's package loads torch, which no other policy needs.
         from napari_medmeta.engine.suggest import rank_slices
 
-        ranked = rank_slices(proposal, support, axis=self.axis)
+        ranked = rank_slices(proposal, support, axis=self.axis, spacing_mm=self.anatomy.geometry.spacing_mm)
         return ranked[0].ref.index if ranked else None
 
     def _worst(self, labels: LabelArray, shown: list[int]) -> int:

@@ -29,7 +29,8 @@ END_SLICES = 2
 
 GOES_ON = 2.0
 """Farther past the end where the outermost example shows no sign of it, as a share of the length that is known: a cord
-or a vessel is found in steps that grow, as in an exponential search, instead of slice by slice."""
+or a vessel is found in steps that grow, as in an exponential search, instead of slice by slice. A structure is taken
+to be at least as long as it is wide, so that the search for an organ's ends begins with steps of its size."""
 
 DISTANCE_LOSS = 1.5
 """Dice lost per length of the structure between a slice and its nearest example: in the benchmark one
@@ -89,7 +90,9 @@ class _Loss:
         return (self.doubt + self.dice + self.distance) / 3
 
 
-def rank_slices(proposal: Proposal, support: Support, *, axis: int) -> tuple[Suggestion, ...]:
+def rank_slices(
+    proposal: Proposal, support: Support, *, axis: int, spacing_mm: tuple[float, float, float] = (1.0, 1.0, 1.0)
+) -> tuple[Suggestion, ...]:
     """Return the slices along ``axis`` whose correction helps most, best first.
 
     Parameters
@@ -98,6 +101,8 @@ def rank_slices(proposal: Proposal, support: Support, *, axis: int) -> tuple[Sug
         What is proposed now; slices outside of what it covers are left out.
     support
         The examples it was made from. Slices with a complete example are left out.
+    spacing_mm
+        Voxel spacing along I, J, K.
 
     Returns
     -------
@@ -108,8 +113,9 @@ def rank_slices(proposal: Proposal, support: Support, *, axis: int) -> tuple[Sug
     open_slices = _open_slices(proposal, support, axis)
     gaps = _gaps(support, axis)
     counts = {s: _voxels(proposal, s, axis, len(gaps)) for s in support.structures}
+    widths = _Widths(spacing_mm, axis)
     losses = [
-        _loss(proposal, structure, voxels, axis=axis, gaps=gaps, open_slices=open_slices)
+        _loss(proposal, structure, voxels, axis=axis, gaps=gaps, open_slices=open_slices, width=widths.of(voxels))
         for structure, voxels in counts.items()
         if voxels.any()
     ]
@@ -155,26 +161,51 @@ def _gaps(support: Support, axis: int) -> _Numbers:
     return np.asarray(np.abs(at - examples).min(axis=1, initial=count), dtype=np.float64)
 
 
+@dataclass(frozen=True, slots=True)
+class _Widths:
+    """From voxels on slices along ``axis`` to widths in slices."""
+
+    spacing_mm: tuple[float, float, float]
+    axis: int
+
+    def of(self, voxels: _Numbers) -> float:
+        """Return the diameter of a disc of the largest area, in slices."""
+        pixel = np.prod([s for a, s in enumerate(self.spacing_mm) if a != self.axis])
+        return float(2 * np.sqrt(voxels.max() * pixel / np.pi) / self.spacing_mm[self.axis])
+
+
 def _loss(
-    proposal: Proposal, structure: int, voxels: _Numbers, *, axis: int, gaps: _Numbers, open_slices: MaskArray
+    proposal: Proposal,
+    structure: int,
+    voxels: _Numbers,
+    *,
+    axis: int,
+    gaps: _Numbers,
+    open_slices: MaskArray,
+    width: float,
 ) -> _Loss:
-    """Estimate how much of ``structure`` is wrong on each slice, as a share of its volume."""
+    """Estimate how much of ``structure`` is wrong on each slice, as a share of its volume.
+
+    ``width`` is how wide it is, in slices.
+    """
     present = np.flatnonzero(voxels)
     nearest = present[np.abs(np.arange(len(gaps))[:, None] - present[None, :]).argmin(axis=1)]
     away = np.abs(np.arange(len(gaps)) - nearest)
     reach = np.maximum(
         max(END_SLICES, round(END_SHARE * present.size)),
-        np.round(GOES_ON * present.size * _unfinished(voxels, present, gaps, nearest)),
+        np.round(GOES_ON * max(present.size, width) * _unfinished(voxels, present, gaps, nearest)),
     )
     # An empty example between a slice and the structure's end says that it has ended.
     wanted = open_slices & (away <= reach) & (gaps >= away)
     # Past the end the structure may go on as it was, ever less likely so.
-    share = np.where(wanted, voxels[nearest] * (1 - away / (reach + 1)), 0) / voxels.sum()
+    expected = np.where(wanted, voxels[nearest] * (1 - away / (reach + 1)), 0)
+    whole = voxels.sum() + expected[away > 0].sum()
+    share = expected / whole
     dice = np.ones(len(gaps))
     for ref, value in proposal.slice_dice.items():
         if ref.axis == axis:
             dice[ref.index] = value
-    doubt = _doubt(proposal, structure, axis=axis, nearest=np.where(wanted, nearest, -1)) / voxels.sum()
+    doubt = _doubt(proposal, structure, axis=axis, nearest=np.where(wanted, nearest, -1)) / whole
     distance = np.minimum(1.0, DISTANCE_LOSS * gaps / present.size) * share
     return _Loss(structure, doubt, (1 - dice[nearest]) * share, distance, wanted & (away > 0))
 

@@ -93,7 +93,7 @@ class Controller:
         self.work = Work()
         self.blend: Callable[[Proposal], Proposal] = lambda proposal: proposal
         self.focus = SliceRef(0, session.geometry.shape[0] // 2)
-        self._guide = Guide()
+        self._guide = Guide(session.geometry.spacing_mm)
         self._expectations = Expectations(session)
         self.advice = Advice(session, self._expectations)
         self._strokes: tuple[tuple[SliceRef, MaskArray], ...] = ()

@@ -15,9 +15,16 @@ NUMBERED = re.compile(r"structure (\d+)")
 
 
 class Guide:
-    """Remember which slices were suggested, for one scan."""
+    """Remember which slices were suggested, for one scan.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    spacing_mm
+        The scan's voxel spacing along I, J, K.
+    """
+
+    def __init__(self, spacing_mm: tuple[float, float, float] = (1.0, 1.0, 1.0)) -> None:
+        self._spacing_mm = spacing_mm
         self._proposal: Proposal | None = None
         self._path: list[SliceRef] = []
         self._seen: set[SliceRef] = set()
@@ -47,7 +54,11 @@ class Guide:
         if self._proposal is None:
             return None
         axis = next((ref.axis for ref in self._proposal.slice_dice), focus.axis)
-        ranked = [s for s in rank_slices(self._proposal, support, axis=axis) if s.ref != focus and worth_it(s.ref)]
+        ranked = [
+            s
+            for s in rank_slices(self._proposal, support, axis=axis, spacing_mm=self._spacing_mm)
+            if s.ref != focus and worth_it(s.ref)
+        ]
         fresh = [s for s in ranked if s.ref not in self._seen]
         if not fresh:
             # Everything was looked at once: begin with the most doubtful one again.

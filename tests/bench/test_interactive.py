@@ -149,6 +149,15 @@ def test_only_methods_with_a_proposal_follow_a_suggestion(cases):
     ]
 
 
+def test_only_sessions_that_follow_suggestions_are_repeated_when_these_change(cases, monkeypatch):
+    plan = SessionPlan(cases[:1], ("medmeta",), policies=(Policy.SUGGESTION, Policy.EQUAL))
+    follows, equal = session_keys(plan)
+    monkeypatch.setattr(interactive, "code_digest", lambda *modules: "later")
+    followed_later, equal_later = session_keys(plan)
+    assert follows != followed_later
+    assert equal == equal_later
+
+
 def test_our_engine_works_through_a_case_by_its_own_suggestion(scan):
     (engine,) = build_methods(["medmeta"])
     done = session(engine, scan, Policy.SUGGESTION, max_looks=4)

@@ -95,6 +95,17 @@ def test_where_nothing_says_that_it_ends_the_search_goes_further() -> None:
     assert {0, 1, 2, 3, 4, 9, 10, 11} <= set(found)
 
 
+def test_a_wide_structure_is_sought_past_its_end_in_steps_of_its_width() -> None:
+    labels = block(first=10, last=10)
+    # Six voxels of 1 mm are two slices of 3 mm wide, and seven of 1 mm.
+    thick, thin = (
+        places(rank_slices(proposal(labels), support(labels, 10), axis=0, spacing_mm=(mm, 1.0, 1.0))) for mm in (3, 1)
+    )
+    assert min(thick) >= 5
+    assert min(thin) == 0
+    assert thin[0] < thick[0] < 10
+
+
 def test_behind_an_empty_example_the_structure_has_ended() -> None:
     labels = block(first=5, last=8)
     found = places(rank_slices(proposal(labels), support(labels, 6, 9), axis=0))

@@ -18,7 +18,16 @@ from napari_medmeta.core.weights import ENCODER, FUSION, Part, own_parts, parts_
 if TYPE_CHECKING:
     from napari_medmeta.engine import EngineConfig, Segmenter
 
-__all__ = ["LEARNER", "Engine", "PreparedEngine", "ablation_names", "joined_names", "learner_names", "source_names"]
+__all__ = [
+    "LEARNER",
+    "Engine",
+    "PreparedEngine",
+    "ablation_names",
+    "code_digest",
+    "joined_names",
+    "learner_names",
+    "source_names",
+]
 
 WITHOUT = "without-"
 """``without-NAME`` leaves the source NAME out."""
@@ -221,6 +230,14 @@ def _imported(roots: Sequence[str]) -> tuple[str, ...]:
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("napari_medmeta.engine"):
                 open_ends.append(str(node.module))
     return tuple(sorted(found))
+
+
+def code_digest(*modules: str) -> str:
+    """Return a digest of the modules' code; comments, docstrings and layout do not count."""
+    digest = hashlib.blake2b(digest_size=4)
+    for module in modules:
+        digest.update(_statements(module).encode())
+    return digest.hexdigest()
 
 
 def _statements(module: str) -> str:
