@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from napari_medmeta.core import Box, Proposal, SliceExample, SliceRef, Support
+from napari_medmeta.engine import suggest
 from napari_medmeta.engine.suggest import Suggestion, rank_slices
 
 SHAPE = (12, 16, 16)
@@ -104,6 +106,20 @@ def test_a_wide_structure_is_sought_past_its_end_in_steps_of_its_width() -> None
     assert min(thick) >= 5
     assert min(thin) == 0
     assert thin[0] < thick[0] < 10
+
+
+def test_organs_that_come_into_sight_one_by_one_are_not_followed_slice_by_slice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    labels = block(first=4, last=11)
+    for number, column in ((2, 0), (3, 12), (4, 14)):
+        labels[10:, 1:3, column : column + 2] = number
+    painted = support(labels, 11)
+    asked = proposal(labels), replace(painted, structures=(1, 2, 3, 4))
+    together = rank_slices(*asked, axis=0)[0].ref.index
+    monkeypatch.setattr(suggest, "TOGETHER", 0.0)
+    alone = rank_slices(*asked, axis=0)[0].ref.index
+    assert together < alone
 
 
 def test_behind_an_empty_example_the_structure_has_ended() -> None:
