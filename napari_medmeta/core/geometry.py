@@ -33,6 +33,21 @@ GRID_TOLERANCE_MM = 1e-2
 SHEAR_TOLERANCE = 1e-3
 """Cosine between two axes above which a grid counts as sheared (0.06 degrees)."""
 
+SEEN_SPACING = 1e-3
+"""Spacings nearer than a part in a thousand would read the same in a message."""
+
+SEEN_DEGREES = 0.05
+"""A turn of less reads as 0; it is told by how far the corners lie apart."""
+
+TOWARDS = {
+    "R": "the patient's right",
+    "L": "the patient's left",
+    "A": "the front",
+    "P": "the back",
+    "I": "the feet",
+    "S": "the head",
+}
+
 _Scalar = TypeVar("_Scalar", bound=np.generic)
 
 
@@ -172,10 +187,11 @@ class Geometry:
         """Raise `GeometryMismatchError` unless ``other`` (named by ``what``) is the same grid."""
         if self.same_grid(other):
             return
+        found, expected = _differences(self, other)
         raise GeometryMismatchError(
-            f"{what} does not lie on the scan's grid: it has {_describe(other)}",
-            expected=_describe(self),
-            next_step="Resample it onto the scan, or choose the scan that it was painted on",
+            f"{what} does not lie on the scan's grid: {_listed(found)}",
+            expected=f"as the scan, {_listed(expected)}",
+            next_step="Open the scan that it was made on, or resample it onto this one first",
         )
 
     def reoriented(self, codes: tuple[str, str, str] = DISPLAY_CODES) -> GridMap:
@@ -221,10 +237,55 @@ class Geometry:
         return world, [1 if self.direction[world[a], a] >= 0 else -1 for a in range(3)]
 
 
-def _describe(geometry: Geometry) -> str:
-    voxels = " x ".join(str(n) for n in geometry.shape)
-    spacing = " x ".join(f"{s:.3g}" for s in geometry.spacing_mm)
-    return f"{voxels} voxels of {spacing} mm, axes {''.join(geometry.axis_codes)}"
+def _differences(scan: Geometry, other: Geometry) -> tuple[list[str], list[str]]:
+    """Say in words what ``other`` has and what ``scan`` has, for each of size, spacing, direction and place."""
+    found, expected = [], []
+    for words, differ in (
+        (_size, scan.shape != other.shape),
+        (_spacing, not np.allclose(scan.spacing_mm, other.spacing_mm, rtol=SEEN_SPACING)),
+        (_order, scan.axis_codes != other.axis_codes),
+    ):
+        if differ:
+            found.append(words(other))
+            expected.append(words(scan))
+    turned = _angle(scan, other)
+    if scan.axis_codes == other.axis_codes and turned >= SEEN_DEGREES:
+        found.append(f"turned by {turned:.2g} degrees")
+        expected.append("not turned")
+    apart = float(np.linalg.norm(_middle(scan) - _middle(other)))
+    if apart >= GRID_TOLERANCE_MM or not found:
+        gap = scan.to_world(scan._corners()) - other.to_world(other._corners())
+        found.append(f"{max(apart, float(np.abs(gap).max()) if not found else 0.0):.3g} mm away from it")
+        expected.append("at the same place in the patient")
+    return found, expected
+
+
+def _size(geometry: Geometry) -> str:
+    slices, rows, columns = geometry.shape
+    return f"{slices} x {rows} x {columns} voxels (slices, rows, columns)"
+
+
+def _spacing(geometry: Geometry) -> str:
+    return f"voxels of {' x '.join(f'{s:.4g}' for s in geometry.spacing_mm)} mm"
+
+
+def _order(geometry: Geometry) -> str:
+    slices, rows, columns = (TOWARDS[code] for code in geometry.axis_codes)
+    return f"slices counted towards {slices}, rows towards {rows} and columns towards {columns}"
+
+
+def _angle(scan: Geometry, other: Geometry) -> float:
+    """Return by how many degrees the axis that leans most is turned."""
+    cosines = np.sum(scan.direction * other.direction, axis=0)
+    return float(np.degrees(np.arccos(np.clip(cosines, -1, 1)).max()))
+
+
+def _middle(geometry: Geometry) -> npt.NDArray[np.float64]:
+    return geometry.to_world((np.asarray(geometry.shape) - 1) / 2)
+
+
+def _listed(parts: Sequence[str]) -> str:
+    return parts[0] if len(parts) == 1 else f"{'; '.join(parts[:-1])}; and {parts[-1]}"
 
 
 @dataclass(frozen=True, eq=False)

@@ -206,6 +206,55 @@ def test_another_grid_is_refused_by_what_it_is(axial: Geometry) -> None:
     assert "5 x 2 x 1 mm" in caught.value.message
 
 
+def told(scan: Geometry, other: Geometry) -> tuple[str, str]:
+    with pytest.raises(GeometryMismatchError) as caught:
+        scan.require_same_grid(other, what="labels.nii")
+    return caught.value.found, caught.value.expected
+
+
+def test_only_what_differs_is_told(axial: Geometry) -> None:
+    larger = Geometry((6, 3, 2), axial.affine)
+    found, expected = told(axial, larger)
+    assert "6 x 3 x 2 voxels" in found
+    assert "4 x 3 x 2 voxels" in expected
+    assert "mm away" in found
+    assert "voxels of" not in found
+    assert "turned" not in found
+
+
+def test_a_grid_elsewhere_is_told_by_how_far(axial: Geometry) -> None:
+    affine = np.array(axial.affine)
+    affine[:3, 3] += (30, 0, 40)
+    assert told(axial, Geometry(axial.shape, affine))[0].endswith(": 50 mm away from it")
+
+
+def test_a_grid_counted_the_other_way_is_told_in_the_patients_directions(axial: Geometry) -> None:
+    other = axial.reoriented(("I", "P", "L")).working
+    found, expected = told(axial, other)
+    assert "slices counted towards the feet, rows towards the back" in found
+    assert "slices counted towards the head, rows towards the back" in expected
+    assert "mm away" not in found
+
+
+def test_a_turned_grid_is_told_by_its_angle(axial: Geometry) -> None:
+    angle = np.radians(20)
+    turn = np.eye(4)
+    turn[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    assert "turned by 20 degrees" in told(axial, Geometry(axial.shape, turn @ axial.affine))[0]
+
+
+def test_a_difference_too_small_for_words_is_told_at_the_corners() -> None:
+    scan = Geometry.from_parts((400, 3, 3), spacing_mm=(1, 1, 1), origin_mm=(0, 0, 0))
+    other = Geometry.from_parts((400, 3, 3), spacing_mm=(1.0002, 1, 1), origin_mm=(0, 0, -0.0399))
+    assert "0.0399 mm away" in told(scan, other)[0]
+
+
+@pytest.mark.parametrize("codes", ["IPL", "SPL", "RAI"])
+def test_no_letters_stand_for_directions(axial: Geometry, codes: str) -> None:
+    other = Geometry((5, 5, 5), axial.reoriented((codes[0], codes[1], codes[2])).working.affine)
+    assert not {"IPL", "SPL", "RAI", "LPS"} & set(told(axial, other)[0].replace(",", "").split())
+
+
 @pytest.mark.parametrize(
     ("shape", "affine"),
     [
