@@ -14,7 +14,6 @@ from qtpy.QtWidgets import (
     QGridLayout,
     QHBoxLayout,
     QLabel,
-    QProgressBar,
     QPushButton,
     QRadioButton,
     QSizePolicy,
@@ -25,6 +24,7 @@ from superqt import QElidingLabel
 
 from napari_medmeta.session import PaintMode
 from napari_medmeta.ui.keys import Act
+from napari_medmeta.ui.readable_bar import ReadableBar
 from napari_medmeta.ui.windowing import Window
 from napari_medmeta.ui.wrapped import WrappedLabel
 
@@ -330,9 +330,8 @@ class WorkLine(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._bar = QProgressBar()
+        self._bar = ReadableBar()
         self._bar.setRange(0, 1000)
-        self._bar.setTextVisible(True)
         self._bar.setAccessibleName("Progress")
         self._cancel = button("Stop", "Stop the running work; what is there stays", self.cancel_wanted.emit)
         layout = QHBoxLayout(self)

@@ -9,11 +9,12 @@ import numpy as np
 import numpy.typing as npt
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QImage, QPixmap
-from qtpy.QtWidgets import QGridLayout, QHBoxLayout, QLabel, QProgressBar, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QGridLayout, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from napari_medmeta.core import SliceRef
 from napari_medmeta.core.explanation import SourceShare
 from napari_medmeta.ui.boxes import button
+from napari_medmeta.ui.readable_bar import ReadableBar
 
 __all__ = ["ExampleCard", "ExplainBox", "ExplainValue"]
 
@@ -157,13 +158,12 @@ def _bars(sources: Sequence[SourceShare]) -> QWidget:
     return widget
 
 
-def _bar(share: float, colour: str, text: str) -> QProgressBar:
-    bar = QProgressBar()
+def _bar(share: float, colour: str, text: str) -> ReadableBar:
+    bar = ReadableBar(colour=colour)
     bar.setRange(0, 1000)
     bar.setValue(round(1000 * min(share, 1.0)))
     bar.setFormat(text)
     bar.setMinimumHeight(BAR_HEIGHT)
-    bar.setStyleSheet(f"QProgressBar::chunk {{ background: {colour}; }}")
     bar.setAccessibleName(text)
     return bar
 
