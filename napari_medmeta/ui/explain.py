@@ -58,7 +58,7 @@ class ExplainSection:
     def ask(self) -> None:
         """Explain the voxel under the mouse."""
         if self.explainer is not None and self._case is not None:
-            self.explainer.explain(self._case.layers.voxel_under_cursor())
+            self.explainer.explain(self._case.layers.planes.under_cursor())
 
     def follow_case(self) -> None:
         """Turn to the scan that is open now, if any."""

@@ -92,7 +92,7 @@ KEYS: tuple[Key, ...] = (
     ),
     Key(Act.UNCERTAINTY, "U", "Show or hide what is uncertain"),
     Key(Act.OVERLAY, "H", "Hide or show everything that lies on the scan", "X swaps napari's labels"),
-    Key(Act.TURN, "T", "Turn to the next plane: axial, coronal, sagittal"),
+    Key(Act.TURN, "T", "Turn to the next plane (axial, coronal, sagittal), through what the mouse points at"),
     Key(Act.TURN_BACK, "Shift+T", "Turn to the plane before"),
     Key(Act.WINDOW, "W", "Next window of grey values, such as lung or bone"),
     Key(Act.WINDOW_BACK, "Shift+W", "The window before"),

@@ -22,7 +22,6 @@ from napari_medmeta.core import (
     MaskArray,
     SliceRef,
     Structure,
-    Triple,
     label_slice,
 )
 from napari_medmeta.ui.box_tool import BoxTool
@@ -30,6 +29,7 @@ from napari_medmeta.ui.click_tool import ClickTool
 from napari_medmeta.ui.hiding import Hiding
 from napari_medmeta.ui.orientation import Compass
 from napari_medmeta.ui.overlay import Chores, LazyArray
+from napari_medmeta.ui.planes import Planes
 from napari_medmeta.ui.region_mark import RegionMark
 from napari_medmeta.ui.scan import METADATA_KEY, Scan
 from napari_medmeta.ui.shown import Shown, differences, expected_plane
@@ -91,14 +91,15 @@ class CaseLayers:
     ) -> None:
         self._viewer, self.image, self._scan, self._shown = viewer, image, scan, shown
         self._chores, self._defer = chores, defer
-        self._shape: Triple = scan.grid.working.shape
+        self._shape = scan.grid.working.shape
         self._array: LabelArray = np.array(shown.labels)
         self._proposed = LazyArray(self._shape, shown.proposed_labels)
         self._uncertain = LazyArray(self._shape, self._uncertainty)
         self._place = _placement_of(image)
+        self.planes = Planes(viewer, image, shape=self._shape)
         self._ref: SliceRef | None = None
         self._stroking = self._painted = False
-        self.click = ClickTool(viewer, self.voxel_under_cursor)
+        self.click = ClickTool(viewer, self.planes.under_cursor)
         self._as_contour = True
         self._outline = 2 if sorted(self._shape)[1] > FINE_PIXELS else 1
         self._region = RegionMark(viewer, self._place)
@@ -119,43 +120,15 @@ class CaseLayers:
 
     def current(self) -> SliceRef:
         """Return the slice on screen; in 3D the one that the slider stands at."""
-        dims = self._viewer.dims
-        extra = dims.ndim - 3
-        hidden = [d - extra for d in dims.order if d >= extra]
-        axis = hidden[0]
-        index = round(float(self.image.world_to_data(np.asarray(dims.point)[-3:])[axis]))
-        return SliceRef(axis, min(max(index, 0), self._shape[axis] - 1))
+        return self.planes.current()
 
     def go_to(self, ref: SliceRef) -> None:
         """Show the slice ``ref``, turning the viewer to its axis when needed."""
-        dims = self._viewer.dims
-        extra = dims.ndim - 3
-        if self.current().axis != ref.axis:
-            others = [a + extra for a in range(3) if a != ref.axis]
-            dims.order = (*range(extra), ref.axis + extra, *others)
-        point = [0.0, 0.0, 0.0]
-        point[ref.axis] = float(ref.index)
-        dims.set_point(ref.axis + extra, float(self.image.data_to_world(point)[ref.axis]))
-
-    def turn(self, step: int) -> SliceRef:
-        """Show the plane ``step`` array axes further, through the point looked at; return the slice shown."""
-        axis = (self.current().axis + step) % 3
-        # The three planes meet where the user looks: napari keeps a point on every axis.
-        point = self.image.world_to_data(np.asarray(self._viewer.dims.point)[-3:])
-        self.go_to(SliceRef(axis, min(max(round(float(point[axis])), 0), self._shape[axis] - 1)))
-        return self.current()
+        self.planes.go_to(ref)
 
     def point_at(self, region: Box) -> None:
         """Draw a frame around ``region``, one slice thick, until another slice is shown."""
         self._region.show(region, self._shape)
-
-    def voxel_under_cursor(self) -> Triple | None:
-        """Return the voxel under the mouse, or None outside of the scan."""
-        found = np.round(np.asarray(self.image.world_to_data(self._viewer.cursor.position))[-3:]).astype(int)
-        if any(not 0 <= n < size for n, size in zip(found, self._shape, strict=True)):
-            return None
-        i, j, k = (int(n) for n in found)
-        return i, j, k
 
     # What is shown
 

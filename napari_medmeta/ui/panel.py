@@ -402,7 +402,7 @@ class MedmetaPanel(DockedWidget):
             self._tell(f"Window: {self._windows[number].name}.")
 
     def _choose_plane(self, case: Case, axis: int) -> None:
-        case.layers.turn(axis - case.controller.focus.axis)
+        case.layers.planes.turn(axis - case.controller.focus.axis)
 
     def _go_to(self, index: int) -> None:
         if self.case is not None:

@@ -239,7 +239,7 @@ def explained(panel: Any, viewer: Any, qtbot: Any, monkeypatch: pytest.MonkeyPat
     for ref in (FIRST, SECOND):
         session.paint(ref, mask(), value=1)
     qtbot.waitUntil(lambda: session.proposal is not None and session.proposal.generation == session.generation)
-    monkeypatch.setattr(panel.case.layers, "voxel_under_cursor", lambda: (2, 6, 7))
+    monkeypatch.setattr(panel.case.layers.planes, "under_cursor", lambda: (2, 6, 7))
     panel.explain.ask()
     qtbot.waitUntil(lambda: panel.explain.points.layer is not None)
     return panel
@@ -297,7 +297,7 @@ def test_the_real_engine_explains_in_the_background(
     for index in (8, 14):
         controller.session.paint_slice(SliceRef(0, index), np.ascontiguousarray(truth[index]))
     row, column = (int(n) for n in np.argwhere(truth[11])[len(np.argwhere(truth[11])) // 2])
-    monkeypatch.setattr(panel.case.layers, "voxel_under_cursor", lambda: (11, row, column))
+    monkeypatch.setattr(panel.case.layers.planes, "under_cursor", lambda: (11, row, column))
     panel.explain.ask()
     qtbot.waitUntil(lambda: panel.explain.explainer.value is not None, timeout=60_000)
     found = panel.explain.explainer.value

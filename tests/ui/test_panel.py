@@ -207,6 +207,30 @@ def test_turning_shows_each_plane_with_its_examples(panel: Any, viewer: Any, qtb
     assert panel.case.controller.focus == SliceRef(0, 2)
 
 
+def test_turning_goes_through_what_the_mouse_points_at(panel: Any, viewer: Any) -> None:
+    layers = panel.case.layers
+    layers.go_to(SliceRef(0, 2))
+    viewer.mouse_over_canvas = True
+    viewer.cursor.position = layers.image.data_to_world((2, 4, 20))
+    for expected in (SliceRef(1, 4), SliceRef(2, 20), SliceRef(0, 2)):
+        press(viewer, "T")
+        assert panel.case.controller.focus == expected
+    viewer.mouse_over_canvas = False
+    panel.body.scan_box.plane_chosen.emit(1)
+    assert panel.case.controller.focus == SliceRef(1, 4)
+
+
+@pytest.mark.parametrize("over_canvas", [True, False])
+def test_turning_with_the_mouse_elsewhere_shows_the_middle(panel: Any, viewer: Any, over_canvas: bool) -> None:
+    layers = panel.case.layers
+    viewer.mouse_over_canvas = over_canvas
+    # Beside the scan, or where it was when it left the canvas.
+    viewer.cursor.position = layers.image.data_to_world((2, 400, 20) if over_canvas else (2, 4, 20))
+    press(viewer, "T")
+    assert panel.case.controller.focus.axis == 1
+    assert abs(panel.case.controller.focus.index - SHAPE[1] // 2) <= 1
+
+
 def test_n_goes_to_the_most_doubtful_slice_says_why_and_back(panel: Any, viewer: Any, qtbot: Any) -> None:
     press(viewer, "N")
     assert "no slice to suggest" in panel.message()
