@@ -1,7 +1,7 @@
 """Scans and labels from disk and back: path -> Volume, labels -> path, always on the original grid."""
 
 from napari_medmeta.io._image import NamedLabels
-from napari_medmeta.io._suffix import WRITABLE_SUFFIXES
+from napari_medmeta.io._suffix import DICOM_SUFFIXES, WRITABLE_SUFFIXES
 from napari_medmeta.io.describe import describe
 from napari_medmeta.io.dicom import SeriesInfo, is_dicom_labels, list_series
 from napari_medmeta.io.dicom.segmentation import require_segmentable, write_segmentation
@@ -22,6 +22,7 @@ from napari_medmeta.io.tables import TABLE_SUFFIXES, Cell, require_table_path, w
 from napari_medmeta.io.writing import write_image, write_labels
 
 __all__ = [
+    "DICOM_SUFFIXES",
     "RESULT_SUFFIXES",
     "SEGMENTATION_SUFFIX",
     "TABLE_SUFFIXES",

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-__all__ = ["ITK_SUFFIXES", "NIFTI_SUFFIXES", "WRITABLE_SUFFIXES", "stem_of", "suffix_of"]
+__all__ = ["DICOM_SUFFIXES", "ITK_SUFFIXES", "NIFTI_SUFFIXES", "WRITABLE_SUFFIXES", "stem_of", "suffix_of"]
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
 ITK_SUFFIXES = (".nrrd", ".mha", ".mhd")
+DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
+"""What calls itself DICOM; files of any other name are known by their first bytes."""
+
 WRITABLE_SUFFIXES = (*NIFTI_SUFFIXES, *ITK_SUFFIXES)
 
 

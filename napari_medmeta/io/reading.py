@@ -12,7 +12,14 @@ from napari_medmeta.core.geometry import Geometry
 from napari_medmeta.core.types import UNLABELLED, LabelArray
 from napari_medmeta.core.volume import Volume
 from napari_medmeta.io._image import Image, NamedLabels
-from napari_medmeta.io._suffix import ITK_SUFFIXES, NIFTI_SUFFIXES, WRITABLE_SUFFIXES, stem_of, suffix_of
+from napari_medmeta.io._suffix import (
+    DICOM_SUFFIXES,
+    ITK_SUFFIXES,
+    NIFTI_SUFFIXES,
+    WRITABLE_SUFFIXES,
+    stem_of,
+    suffix_of,
+)
 from napari_medmeta.io.dicom import is_dicom, read_dicom, read_dicom_labels
 from napari_medmeta.io.itk import read_itk
 from napari_medmeta.io.modality import guess_modality
@@ -134,6 +141,12 @@ def _read(path: Path, *, series: str | None = None, memory_limit_bytes: int | No
         return read_nifti(path, memory_limit_bytes=memory_limit_bytes)
     if suffix in ITK_SUFFIXES:
         return read_itk(path, memory_limit_bytes=memory_limit_bytes)
+    if suffix in DICOM_SUFFIXES:
+        raise UnreadableFileError(
+            f"{path.name} is called DICOM by its name, but it is not: it is damaged or another kind of file",
+            expected="a DICOM file as a scanner or an archive exports it",
+            next_step="Copy or export it again, and choose the folder that holds all slices of the scan",
+        )
     raise UnreadableFileError(
         f"{path.name} is not a scan that can be read",
         expected=f"a file ending in {', '.join(WRITABLE_SUFFIXES)}, or a DICOM folder",

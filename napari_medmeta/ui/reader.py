@@ -23,6 +23,13 @@ __all__ = ["get_reader"]
 
 LayerData = tuple[Any, ...]
 LABEL_WORDS = ("label", "seg", "mask")
+OTHERS_SUFFIXES = (".zarr", ".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp", ".npy")
+OTHERS_NAMES = (".zarray", ".zgroup", ".zattrs", "zarr.json")
+"""What other readers make of a folder: pictures as a stack, or an array in chunks."""
+
+FILES_LOOKED_AT = 64
+"""A reader is asked while the window waits; what a folder is shows in its first files."""
+
 MOST_LABELS = 255
 """A file with more values than a label can have is a scan."""
 
@@ -31,11 +38,27 @@ NOTHING: list[LayerData] = [(None,)]
 
 
 def get_reader(path: str | Sequence[str]) -> Callable[[Any], list[LayerData]] | None:
-    """Return a reader for a scan or a label file, or None for what is not ours."""
+    """Return a reader for a scan or a label file, or None for what is not ours.
+
+    Folders without a scan and files that only claim to be DICOM are ours too, to say in words what is wrong.
+    """
     first = path if isinstance(path, str) else (path[0] if len(path) == 1 else None)
-    if first is None or not io.can_read(Path(first)):
+    if first is None:
         return None
-    return _read
+    chosen = Path(first)
+    return _read if io.can_read(chosen) or _is_explained(chosen) else None
+
+
+def _is_explained(path: Path) -> bool:
+    """Whether nobody else could open ``path`` either, so that our words are better than none."""
+    if not path.is_dir():
+        return path.is_file() and path.suffix.lower() in io.DICOM_SUFFIXES
+    inside = [file for file, _ in zip(path.rglob("*"), range(FILES_LOOKED_AT), strict=False)]
+    return not any(_is_others(file) for file in (path, *inside))
+
+
+def _is_others(path: Path) -> bool:
+    return path.suffix.lower() in OTHERS_SUFFIXES or path.name in OTHERS_NAMES
 
 
 def _read(path: str | Sequence[str]) -> list[LayerData]:

@@ -34,6 +34,12 @@ METADATA_KEY = "napari_medmeta"
 
 UNIT = "mm"
 
+TILTED = (
+    "The slices of this scan are tilted (gantry tilt or another shear), so it is shown and worked on straightened. "
+    "Files are saved on the scan's own grid."
+)
+"""Said once, when such a scan is opened: slices on screen are not those of the scanner."""
+
 
 @dataclass(frozen=True, eq=False)
 class Scan:
@@ -64,13 +70,14 @@ class Scan:
 
 def scan_of(volume: Volume) -> Scan:
     """Return the scan of a volume that comes from disk, to be shown upright."""
+    grid = volume.geometry.reoriented()
     return Scan(
-        volume.geometry.reoriented(),
+        grid,
         volume.fingerprint,
         volume.modality,
         volume.name,
         volume.source,
-        volume.notes,
+        volume.notes if grid.is_exact else (*volume.notes, TILTED),
     )
 
 
@@ -129,12 +136,14 @@ def scan_of_layer(layer: Image) -> Scan:
     Raises
     ------
     UnsupportedImageError
-        When the layer is not one 3D volume of numbers.
+        When the layer is not one 3D volume of numbers, or when nothing is to be seen on it.
     """
     known = scan_record(layer)
     if known is not None:
+        _require_contrast(layer)
         return known
     _require_volume(layer)
+    _require_contrast(layer)
     geometry = geometry_of(layer)
     grid = GridMap(geometry, geometry, (0, 1, 2), (False, False, False))
     source = Path(layer.source.path) if layer.source.path else None
@@ -162,7 +171,12 @@ def require_same_place(layer: Labels, image: Image) -> None:
     """Raise `GeometryMismatchError` unless both layers put the same voxels at the same place on screen."""
     if layer.data.ndim != 3:
         raise UnsupportedImageError(f"“{layer.name}” has {layer.data.ndim} dimensions", expected="one 3D volume")
-    geometry_of(image).require_same_grid(geometry_of(layer), what=f"“{layer.name}”")
+    what = f"“{layer.name}”"
+    here, other = scan_record(image), scan_record(layer)
+    if here is not None and other is not None:
+        # On screen every grid lies straight; only the files' own grids tell how one is turned against the other.
+        here.grid.working.require_same_grid(other.grid.working, what=what)
+    geometry_of(image).require_same_grid(geometry_of(layer), what=what)
 
 
 def scan_at(layer: Labels, others: Iterable[Layer]) -> Scan | None:
@@ -186,10 +200,25 @@ def _require_volume(layer: Image) -> None:
             next_step="Open one resolution of it as its own layer",
         )
     if getattr(layer, "rgb", False):
-        raise UnsupportedImageError(f"“{layer.name}” is a colour image", expected="one grey value in each voxel")
+        raise UnsupportedImageError(
+            f"“{layer.name}” is a colour image",
+            expected="one grey value in each voxel",
+            next_step="Open the scan itself, not a coloured picture of it",
+        )
     if layer.data.ndim != 3:
         raise UnsupportedImageError(
             f"“{layer.name}” has {layer.data.ndim} dimensions",
             expected="one 3D volume",
             next_step="Choose a single 3D series; split a time series into its volumes first",
+        )
+
+
+def _require_contrast(layer: Image) -> None:
+    first = layer.data[0, 0, 0]
+    # Slice by slice, so that of every real scan only the beginning is looked at.
+    if all(bool(np.all(np.asarray(plane) == first)) for plane in layer.data):
+        raise UnsupportedImageError(
+            f"Nothing can be seen on “{layer.name}”: all its voxels have the value {float(first):g}",
+            expected="a scan with different grey values",
+            next_step="Choose another series, or export the scan again",
         )

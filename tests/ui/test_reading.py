@@ -13,12 +13,20 @@ from npe2 import PluginManifest
 from ui_fakes import make_volume
 
 from napari_medmeta import io
-from napari_medmeta.core import Geometry
+from napari_medmeta.core import Geometry, GeometryMismatchError, Volume
 from napari_medmeta.ui import reader, samples, writer
 from napari_medmeta.ui.keys import KEYS, settings_name
 from napari_medmeta.ui.preferences import Preferences, load_preferences
 from napari_medmeta.ui.reader import get_reader
-from napari_medmeta.ui.scan import METADATA_KEY, geometry_of, scan_of_layer, scan_record
+from napari_medmeta.ui.scan import (
+    METADATA_KEY,
+    geometry_of,
+    label_arguments,
+    layer_arguments,
+    require_same_place,
+    scan_of_layer,
+    scan_record,
+)
 
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
 LPS_TILTED = np.array([[0.0, 0.0, 1.0], [0.0, -1.0, 0.0], [1.0, 0.0, 0.0]])
@@ -106,8 +114,46 @@ def test_what_is_not_ours_is_left_to_others(tmp_path: Path) -> None:
     text.write_text("hello")
     assert get_reader(str(text)) is None
     assert get_reader([str(text), str(text)]) is None
-    (tmp_path / "empty").mkdir()
-    assert get_reader(str(tmp_path / "empty")) is None
+    assert get_reader(str(tmp_path / "missing.dcm")) is None
+
+
+@pytest.mark.parametrize("name", ["slice_1.tif", "photo.PNG", ".zarray", "zarr.json"])
+def test_a_folder_for_another_reader_is_left_to_it(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"")
+    assert get_reader(str(tmp_path)) is None
+
+
+def refusal(path: Path) -> str:
+    found = get_reader(str(path))
+    assert found is not None
+    assert found(str(path)) == [(None,)]
+    return notices()[-1]
+
+
+def test_an_empty_folder_is_refused_in_words(tmp_path: Path) -> None:
+    folder = tmp_path / "exported"
+    folder.mkdir()
+    assert refusal(folder).startswith("The folder exported is empty.")
+
+
+def test_a_folder_of_texts_is_refused_in_words(tmp_path: Path) -> None:
+    (tmp_path / "report.txt").write_text("no scan")
+    assert "holds no DICOM images" in refusal(tmp_path)
+
+
+def test_a_folder_of_scan_files_says_which_to_choose(tmp_path: Path) -> None:
+    for name in ("b.nrrd", "a.nii.gz"):
+        io.write_image(tmp_path / name, np.zeros((4, 5, 6), dtype=np.int16), geometry())
+    told = refusal(tmp_path)
+    assert "2 other scans" in told
+    assert "such as a.nii.gz" in told
+
+
+@pytest.mark.parametrize("content", [b"", bytes(range(256)) * 16])
+def test_noise_called_dicom_is_refused_in_words(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "noise.dcm"
+    path.write_bytes(content)
+    assert "noise.dcm is called DICOM by its name, but it is not" in refusal(path)
 
 
 @pytest.mark.parametrize("content", [b"", b"not an image at all", b"\x1f\x8b" + b"\0" * 50])
@@ -211,11 +257,57 @@ def test_other_plugins_images_are_used_with_their_whole_transform() -> None:
         (np.zeros((2, 3, 4, 5)), {}, "4 dimensions"),
         (np.zeros((4, 5, 6, 3), np.uint8), {"rgb": True}, "colour"),
         (np.full((2, 3, 4), np.nan), {"contrast_limits": (0, 1)}, "NaN"),
+        (np.full((2, 3, 4), 7, np.int16), {}, "all its voxels have the value 7"),
     ],
 )
 def test_layers_that_are_no_scan_are_refused_in_words(array: Any, options: dict[str, Any], word: str) -> None:
     with pytest.raises(ValueError, match=word):
         scan_of_layer(Image(array, **options))
+
+
+def test_one_voxel_that_differs_makes_a_scan() -> None:
+    array = np.full((2, 3, 4), 7, np.int16)
+    array[1, 2, 3] = 8
+    assert scan_of_layer(Image(array)).fingerprint
+
+
+def sheared(tmp_path: Path) -> Path:
+    affine = np.array(geometry().affine)
+    affine[:3, 0] += 0.6 * affine[:3, 1]
+    array = np.random.default_rng(0).integers(0, 1000, (4, 5, 6)).astype(np.int16)
+    return io.write_image(tmp_path / "tilted.nii.gz", array, Geometry((4, 5, 6), affine))
+
+
+def test_a_tilted_scan_says_that_it_is_straightened_and_saved_on_its_own_grid(panel_only: Any, tmp_path: Path) -> None:
+    panel_only.viewer.open(str(sheared(tmp_path)), plugin="napari-medmeta")
+    assert panel_only.case is not None or panel_only.open_layer(panel_only.viewer.layers[0])
+    assert panel_only.message().count("straightened") == 1
+    assert "saved on the scan's own grid" in panel_only.message()
+
+
+def test_a_straight_scan_says_nothing_of_it(panel: Any) -> None:
+    assert "straightened" not in panel.message()
+
+
+def test_a_blank_scan_is_refused_before_a_session_is_begun(panel_only: Any, tmp_path: Path) -> None:
+    path = io.write_image(tmp_path / "blank.nii.gz", np.full((4, 5, 6), 7, dtype=np.int16), geometry())
+    (layer,) = panel_only.viewer.open(str(path), plugin="napari-medmeta")
+    assert not panel_only.open_layer(layer)
+    assert panel_only.case is None
+    assert "Nothing can be seen on “blank”" in panel_only.message()
+    assert not list(tmp_path.rglob("*.medmeta"))
+
+
+def test_labels_of_a_turned_scan_are_refused_by_their_angle() -> None:
+    angle = np.radians(10)
+    turn = np.array([[1, 0, 0], [0, np.cos(angle), -np.sin(angle)], [0, np.sin(angle), np.cos(angle)]])
+    straight = geometry((12, 12, 12))
+    turned = Geometry.from_parts((12, 12, 12), spacing_mm=straight.spacing_mm, direction=turn @ straight.direction)
+    array = np.random.default_rng(0).normal(size=(12, 12, 12)).astype(np.float32)
+    data, arguments = layer_arguments(Volume(array, straight))
+    labels, placed = label_arguments(np.ones((12, 12, 12), np.uint8), turned, name="old")
+    with pytest.raises(GeometryMismatchError, match="turned by 10 degrees"):
+        require_same_place(Labels(labels, **placed), Image(data, **arguments))
 
 
 def test_several_series_are_asked_about(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

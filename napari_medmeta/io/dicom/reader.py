@@ -13,6 +13,7 @@ import numpy.typing as npt
 from napari_medmeta.core.errors import InputError, MedmetaError, UnsupportedImageError
 from napari_medmeta.core.types import Modality
 from napari_medmeta.io._image import Image, scaled
+from napari_medmeta.io._suffix import WRITABLE_SUFFIXES, suffix_of
 from napari_medmeta.io.dicom.grid import Stack
 from napari_medmeta.io.dicom.pixels import read_stored_values
 from napari_medmeta.io.dicom.series import PART_MARK, FolderContent, Part, read_folder
@@ -135,11 +136,29 @@ def _none_usable(content: FolderContent, path: Path) -> MedmetaError:
 
 
 def _nothing(path: Path) -> MedmetaError:
+    if path.is_dir() and not any(path.iterdir()):
+        return UnsupportedImageError(
+            f"The folder {path.name} is empty",
+            expected="a folder with the slices of a CT or MR scan",
+            next_step="Choose the folder that the scan was exported into",
+        )
+    scans = _scan_files(path)
+    if scans:
+        return UnsupportedImageError(
+            f"The folder {path.name} holds no DICOM images, but {len(scans)} other scan{'s' if len(scans) > 1 else ''}",
+            expected="one scan at a time",
+            next_step=f"Choose a file, such as {scans[0]}",
+        )
     return UnsupportedImageError(
         f"{path.name} holds no DICOM images",
         expected="a folder with the slices of a CT or MR scan",
         next_step="Choose the folder that the scan was exported into",
     )
+
+
+def _scan_files(folder: Path) -> list[str]:
+    """Return the names of the scans in ``folder`` that are files of their own."""
+    return sorted(p.name for p in folder.iterdir() if suffix_of(p) in WRITABLE_SUFFIXES) if folder.is_dir() else []
 
 
 def _left_out(content: FolderContent, chosen: Part) -> tuple[str, ...]:

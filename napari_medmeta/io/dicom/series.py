@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from napari_medmeta.core.errors import MedmetaError, UnreadableFileError, UnsupportedImageError
+from napari_medmeta.io._suffix import DICOM_SUFFIXES
 from napari_medmeta.io.dicom.frames import Frame
 from napari_medmeta.io.dicom.grid import SAME_PLACE_MM, Stack, normal_of, place_along, stack_of
 from napari_medmeta.io.dicom.headers import KIND, NotAnImage, is_dicom, read_frames
@@ -21,8 +22,6 @@ __all__ = ["FolderContent", "Part", "read_folder"]
 
 PARALLEL_COSINE = 0.9999
 """Slices turned by less than 0.8 degrees against each other count as parallel."""
-
-DICOM_SUFFIXES = (".dcm", ".ima")
 
 PART_MARK = "#"
 """A DICOM UID holds digits and dots only, so this can be put behind it."""
