@@ -43,13 +43,16 @@ class Marks:
         Taken over into the segmentation at that time; an undo since then is not told here.
     dismissed
         No lesions.
+    brought_back
+        Dismissed once, and to be looked at again.
     """
 
     accepted: tuple[Candidate, ...] = ()
     dismissed: tuple[Candidate, ...] = ()
+    brought_back: tuple[Candidate, ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.accepted or self.dismissed)
+        return bool(self.accepted or self.dismissed or self.brought_back)
 
 
 _SENTENCES = {
@@ -77,22 +80,21 @@ def marks_of(session: Session, structure: int) -> Marks:
     What was said before the number was given to another structure is not of this one. A note that cannot be read
     is passed over: no voxel of the segmentation rests on it.
     """
-    accepted: dict[tuple[Triple, Triple], Candidate] = {}
-    dismissed: dict[tuple[Triple, Triple], Candidate] = {}
+    kept: dict[Said, dict[tuple[Triple, Triple], Candidate]] = {said: {} for said in Said}
     for record in session.events():
         if record.verb == "add_structure" and record.parameters.get("structure") == structure:
-            accepted, dismissed = {}, {}
+            kept = {said: {} for said in Said}
         if record.verb not in set(Said) or record.parameters.get("of") != structure:
             continue
         candidate = _read(record.parameters.get("candidate"), session.geometry.shape)
         if candidate is None:
             continue
         place = (candidate.box.start, candidate.box.stop)
-        for kept, word in ((accepted, Said.ACCEPTED), (dismissed, Said.DISMISSED)):
-            kept.pop(place, None)
-            if record.verb == word:
-                kept[place] = candidate
-    return Marks(tuple(accepted.values()), tuple(dismissed.values()))
+        for said, there in kept.items():
+            there.pop(place, None)
+            if record.verb == said:
+                there[place] = candidate
+    return Marks(*(tuple(kept[said].values()) for said in (Said.ACCEPTED, Said.DISMISSED, Said.BROUGHT_BACK)))
 
 
 def _written(candidate: Candidate) -> dict[str, Json]:

@@ -18,6 +18,7 @@ from napari_medmeta.ui.detection_tab import DetectionTab
 from napari_medmeta.ui.diagnosis_tab import DiagnosisTab
 from napari_medmeta.ui.docked import DockedWidget
 from napari_medmeta.ui.followup_tab import FollowUpTab
+from napari_medmeta.ui.news_line import NewsLine
 
 if TYPE_CHECKING:
     from napari_medmeta.ui.panel import MedmetaPanel
@@ -52,9 +53,11 @@ class ApplicationsWidget(DockedWidget):
         self.tabs.setDocumentMode(True)
         for application in applications:
             self._add(application, panel)
+        self.news = NewsLine(panel)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.tabs)
+        layout.addWidget(self.tabs, 1)
+        layout.addWidget(self.news)
 
     def tab(self, name: str) -> QWidget:
         """Return the tab of the application ``name``.
@@ -78,6 +81,7 @@ class ApplicationsWidget(DockedWidget):
             release = getattr(widget, "release", None)
             if release is not None:
                 release()
+        self.news.release()
         self.forget_window()
 
     def is_released(self) -> bool:

@@ -68,6 +68,7 @@ class DetectionDesk(JobDesk["tuple[Candidate, ...]"]):
         self._candidates: tuple[Candidate, ...] = ()
         self._accepted: tuple[Candidate, ...] = ()
         self._dismissed: tuple[Candidate, ...] = ()
+        self._brought_back: tuple[Candidate, ...] = ()
         self._structure: int | None = None
         self._elsewhere: Elsewhere | None = None
         self._sought = False
@@ -140,6 +141,7 @@ class DetectionDesk(JobDesk["tuple[Candidate, ...]"]):
             return False
         self._candidates = tuple(c for c in self._candidates if c is not row.candidate)
         self._dismissed = (*self._dismissed, row.candidate)
+        self._brought_back = tuple(c for c in self._brought_back if not _same_place(c, row.candidate))
         self._write_down(row.candidate, Said.DISMISSED)
         self._ask()
         return True
@@ -150,7 +152,8 @@ class DetectionDesk(JobDesk["tuple[Candidate, ...]"]):
         if row is None or row.standing is not Standing.DISMISSED:
             return False
         self._dismissed = tuple(c for c in self._dismissed if c is not row.candidate)
-        self._candidates = tuple(sorted((*self._candidates, row.candidate), key=lambda c: -c.score))
+        self._brought_back = (*self._brought_back, row.candidate)
+        self._list_open(self._candidates)
         self._write_down(row.candidate, Said.BROUGHT_BACK)
         self._ask()
         return True
@@ -180,8 +183,9 @@ class DetectionDesk(JobDesk["tuple[Candidate, ...]"]):
     def _recall(self, structure: int) -> None:
         """Show what was said to candidates of ``structure`` before, also in a session that was opened again."""
         marks = marks_of(self._controller.session, structure)
-        self._structure, self._candidates = structure, ()
+        self._structure, self._brought_back = structure, marks.brought_back
         self._accepted, self._dismissed = marks.accepted, marks.dismissed
+        self._list_open(())
         self._sort_out()
 
     def _write_down(self, candidate: Candidate, said: Said) -> None:
@@ -205,8 +209,13 @@ class DetectionDesk(JobDesk["tuple[Candidate, ...]"]):
         self._begin(request, lambda engine: self._detecting(engine, request))
 
     def _take(self, found: tuple[Candidate, ...]) -> None:
-        self._candidates = found
+        self._list_open(found)
         self._tell_how_many()
+
+    def _list_open(self, found: tuple[Candidate, ...]) -> None:
+        # Whoever brings a candidate back wants to look at it again, also when the search no longer finds it.
+        again = tuple(c for c in self._brought_back if self._share(c) < ACCEPTED_SHARE)
+        self._candidates = _with_those(found, again)
 
     def _tell_how_many(self) -> None:
         found = len(self._candidates)
@@ -229,6 +238,7 @@ class DetectionDesk(JobDesk["tuple[Candidate, ...]"]):
     def _forget(self) -> None:
         self._drop()
         self._structure, self._candidates, self._accepted, self._dismissed = None, (), (), ()
+        self._brought_back = ()
         self._sought = False
         self.changed.emit()
 
@@ -252,6 +262,16 @@ class DetectionDesk(JobDesk["tuple[Candidate, ...]"]):
         controller = self._controller
         controller.receive(_proposed(candidate, structure, controller))
         return controller.accept_piece(candidate.voxel)
+
+
+def _with_those(found: tuple[Candidate, ...], wanted: tuple[Candidate, ...]) -> tuple[Candidate, ...]:
+    """Return ``found`` with those ``wanted`` that are not in it under another outline, the best first."""
+    missing = (w for w in wanted if not any(_same_place(c, w) for c in found))
+    return tuple(sorted((*found, *missing), key=lambda c: -c.score))
+
+
+def _same_place(one: Candidate, other: Candidate) -> bool:
+    return one is other or one.holds(other.voxel) or other.holds(one.voxel)
 
 
 def _proposed(candidate: Candidate, structure: int, controller: Controller) -> Proposal:

@@ -19,7 +19,7 @@ from qtpy.QtWidgets import (
     QTableWidgetItem,
 )
 
-from napari_medmeta.core import MedmetaError
+from napari_medmeta.core import MedmetaError, SliceRef
 from napari_medmeta.ui.application_tab import ApplicationTab
 from napari_medmeta.ui.boxes import button
 from napari_medmeta.ui.case import Case
@@ -69,6 +69,7 @@ class DetectionTab(ApplicationTab):
         self.desk: DetectionDesk | None = None
         self._points: CandidatePoints | None = None
         self._on_screen: Candidate | None = None
+        self._axis = 0
         self._sources: list[Elsewhere | None] = [None]
         self._poll = QTimer(self)
         self._poll.setInterval(POLL_MS)
@@ -82,6 +83,8 @@ class DetectionTab(ApplicationTab):
         self.desk = DetectionDesk(case.controller, volume, detecting=self._detecting)
         self.desk.changed.connect(self._refresh)
         case.controller.changed.connect(self._name_structure)
+        case.controller.looked.connect(self._looked)
+        self._axis = case.controller.focus.axis
         if self.panel.viewer is not None:
             self._points = CandidatePoints(self.panel.viewer, case.image)
         self.list_sources()
@@ -91,6 +94,7 @@ class DetectionTab(ApplicationTab):
     def let_go(self, case: Case) -> None:
         """Let go of a scan that is closed."""
         case.controller.changed.disconnect(self._name_structure)
+        case.controller.looked.disconnect(self._looked)
         desk, self.desk, self._on_screen = self.desk, None, None
         points, self._points = self._points, None
         if desk is not None:
@@ -177,6 +181,12 @@ class DetectionTab(ApplicationTab):
         )
         self._find.setEnabled(name is not None)
 
+    def _looked(self, ref: SliceRef) -> None:
+        # Slices are counted, and candidates marked, across the plane on screen.
+        if ref.axis != self._axis:
+            self._axis = ref.axis
+            self._refresh()
+
     def _refresh(self) -> None:
         desk = self.desk
         if desk is None:
@@ -186,9 +196,9 @@ class DetectionTab(ApplicationTab):
         # What is marked is what is on screen: a list made anew may hold it elsewhere, or not any more.
         self._mark(row_of(rows, self._on_screen))
         if self._points is not None:
-            self._points.show(rows)
+            self._points.show(rows, self._axis)
         self._stop.setEnabled(desk.busy)
-        self._export.setEnabled(bool(rows))
+        self._export.setEnabled(any(row.standing is not Standing.DISMISSED for row in rows))
         self._bar.setVisible(desk.busy)
         if desk.busy:
             self._poll.start()
@@ -204,11 +214,10 @@ class DetectionTab(ApplicationTab):
             self._bar.setFormat(f"{stage.capitalize()} … %p %")
 
     def _fill(self, rows: Sequence[Row]) -> None:
-        axis = self.case.controller.focus.axis if self.case is not None else 0
         blocked = self._table.blockSignals(True)
         self._table.setRowCount(len(rows))
         for number, row in enumerate(rows):
-            for column, text in enumerate(row_texts(number + 1, row, axis)):
+            for column, text in enumerate(row_texts(number + 1, row, self._axis)):
                 item = QTableWidgetItem(text)
                 item.setToolTip(row_tip(row))
                 if row.standing is Standing.DISMISSED:

@@ -9,6 +9,7 @@ import pytest
 from qtpy.QtWidgets import QLabel, QPushButton, QWidget
 from ui_fakes import make_volume
 
+from napari_medmeta.core import InputError
 from napari_medmeta.ui.application_tab import ApplicationTab
 from napari_medmeta.ui.applications import APPLICATIONS, Application, ApplicationsWidget, dock_applications
 from napari_medmeta.ui.boxes import APPLICATIONS_NAME
@@ -70,6 +71,33 @@ def test_released_tabs_follow_no_longer(panel: Any, qtbot: Any) -> None:
     widget.release()
     panel.close_case()
     assert tab.noted == [("take", case), ("let go", case)]
+
+
+def test_what_is_told_is_read_below_the_tabs_too(panel: Any, qtbot: Any) -> None:
+    widget = ApplicationsWidget(panel, applications=NOTING)
+    qtbot.addWidget(widget)
+    assert widget.news.isHidden()
+    controller = panel.case.controller
+    controller.told.emit("Paint one.")
+    assert widget.news.text() == "Paint one."
+    assert not widget.news.isHidden()
+    controller.withdrawn.emit("Paint another.")
+    assert widget.news.text() == "Paint one."
+    controller.withdrawn.emit("Paint one.")
+    assert widget.news.isHidden()
+    controller.failed.emit(InputError("The list is empty"))
+    assert widget.news.text().startswith("The list is empty")
+    panel.close_case()
+    assert widget.news.isHidden()
+    widget.release()
+
+
+def test_a_released_line_of_news_hears_nothing(panel: Any, qtbot: Any) -> None:
+    widget = ApplicationsWidget(panel, applications=NOTING)
+    qtbot.addWidget(widget)
+    widget.release()
+    panel.case.controller.told.emit("Paint one.")
+    assert widget.news.text() == ""
 
 
 def test_an_unknown_tab_is_refused(panel_only: Any, qtbot: Any) -> None:

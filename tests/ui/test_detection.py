@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from napari_medmeta.session import Session
 from napari_medmeta.tasks.detection import Candidate
 from napari_medmeta.ui.applications import ApplicationsWidget
 from napari_medmeta.ui.controller import Controller, Work
-from napari_medmeta.ui.detection import DetectionDesk, Standing
+from napari_medmeta.ui.detection import DetectionDesk, Row, Standing
+from napari_medmeta.ui.detection_points import marks_along
 from napari_medmeta.ui.detection_request import Elsewhere, Request
 from napari_medmeta.ui.detection_tab import COLUMNS, DetectionTab
 from napari_medmeta.ui.scan import layer_arguments, scan_of
@@ -54,6 +56,7 @@ class Detector:
         self.fail_with: Exception | None = None
         self.gate: threading.Event | None = None
         self.threads: set[str] = set()
+        self.never: set[tuple[int, int, int]] = set()
 
     def __call__(self, engine: Any, request: Request) -> tuple[Candidate, ...]:
         self.asked.append(request)
@@ -64,7 +67,7 @@ class Detector:
         if self.fail_with is not None:
             raise self.fail_with
         made = [candidate(p, 0.9 - 0.1 * n, request.volume) for n, p in enumerate(PLACES)]
-        gone = {d.voxel for d in request.dismissed}
+        gone = {d.voxel for d in request.dismissed} | self.never
         return tuple(c for c in made if c.voxel not in gone and not c.overlap(request.known))
 
 
@@ -145,6 +148,46 @@ def test_accepting_paints_the_candidate_as_accepted_and_is_undone_in_one_step() 
     controller.undo()
     np.testing.assert_array_equal(controller.labels, before)
     assert standings(desk) == [Standing.OPEN] * 3
+
+
+def test_a_candidate_brought_back_stays_in_the_list_though_the_search_no_longer_finds_it(tmp_path: Path) -> None:
+    detector = Detector()
+    controller, desk, _ = desk_of(detector, path=tmp_path / "scan.medmeta")
+    paint(controller)
+    desk.find()
+    desk.dismiss(0)
+    detector.never = {PLACES[0]}
+    desk.bring_back(2)
+    assert [row.candidate.voxel for row in desk.rows] == list(PLACES)
+    assert standings(desk) == [Standing.OPEN] * 3
+    controller, detector, desk = reopened(controller, tmp_path / "scan.medmeta")
+    detector.never = {PLACES[0]}
+    desk.find()
+    assert [row.candidate.voxel for row in desk.rows] == list(PLACES)
+
+
+def test_a_candidate_brought_back_is_listed_once_when_it_is_found_again_or_accepted() -> None:
+    controller, desk, _ = desk_of(Detector())
+    paint(controller)
+    desk.find()
+    desk.dismiss(0)
+    desk.bring_back(2)
+    desk.find()
+    assert standings(desk) == [Standing.OPEN] * 3
+    desk.accept(0)
+    assert standings(desk) == [Standing.OPEN, Standing.OPEN, Standing.ACCEPTED]
+    desk.find()
+    assert standings(desk) == [Standing.OPEN, Standing.OPEN, Standing.ACCEPTED]
+
+
+def test_a_candidate_brought_back_can_be_dismissed_again() -> None:
+    controller, desk, _ = desk_of(Detector())
+    paint(controller)
+    desk.find()
+    desk.dismiss(0)
+    desk.bring_back(2)
+    desk.dismiss(0)
+    assert standings(desk) == [Standing.OPEN, Standing.OPEN, Standing.DISMISSED]
 
 
 def test_an_accepted_candidate_becomes_an_example_and_the_list_is_made_again() -> None:
@@ -328,7 +371,7 @@ def test_a_dismissal_of_an_earlier_window_is_taken_back_without_a_search(tmp_pat
     assert standings(desk) == [Standing.OPEN]
     assert detector.asked == []
     controller, detector, desk = reopened(controller, path)
-    assert desk.rows == ()
+    assert standings(desk) == [Standing.OPEN]
 
 
 def test_each_structure_has_candidates_of_its_own() -> None:
@@ -398,7 +441,10 @@ def test_the_tab_lists_candidates_and_marks_them_by_points(
     assert first["mm"] == "4"
     assert first["Slice"] == "1"
     (layer,) = points_in(viewer)
-    np.testing.assert_array_equal(layer.data, PLACES)
+    # Each reaches over two slices, and is marked on both.
+    np.testing.assert_array_equal(layer.data[::2], PLACES)
+    np.testing.assert_array_equal(layer.data[1::2], np.array(PLACES) + [1, 0, 0])
+    assert list(layer.features["number"]) == ["1", "1", "2", "2", "3", "3"]
     assert viewer.layers.selection.active is active
     assert detector.threads == {"napari-medmeta engine"}
 
@@ -420,10 +466,35 @@ def test_the_buttons_accept_dismiss_and_bring_back(tab: DetectionTab, viewer: An
     button(tab, "Dismiss").click()
     qtbot.waitUntil(lambda: not tab.desk.busy and tab.texts()[-1][-1] == "dismissed", timeout=10_000)
     (layer,) = points_in(viewer)
-    assert len(layer.data) == 2
+    assert set(layer.features["number"]) == {"1", "2"}
     tab.choose(2)
     button(tab, "Bring back").click()
     qtbot.waitUntil(lambda: not tab.desk.busy and "dismissed" not in tab.texts()[-1], timeout=10_000)
+
+
+def test_slices_and_points_follow_the_plane_on_screen(tab: DetectionTab, viewer: Any, qtbot: Any) -> None:
+    listed(tab, qtbot)
+    axis = tab.panel.case.controller.focus.axis
+    other = (axis + 1) % 3
+    tab.panel.case.layers.go_to(SliceRef(other, 5))
+    assert [row[COLUMNS.index("Slice")] for row in tab.texts()] == [str(p[other]) for p in PLACES]
+    (layer,) = points_in(viewer)
+    first = layer.data[np.asarray(layer.features["number"] == "1")]
+    assert sorted(set(first[:, other])) == [3, 4, 5]
+
+
+def test_a_list_of_dismissed_ones_alone_is_not_offered_to_be_saved(
+    tab: DetectionTab, qtbot: Any, detector: Detector
+) -> None:
+    detector.never = set(PLACES[1:])
+    paint(tab.panel.case.controller)
+    button(tab, "Find candidates").click()
+    qtbot.waitUntil(lambda: not tab.desk.busy and len(tab.texts()) == 1, timeout=10_000)
+    assert button(tab, "Save list …").isEnabled()
+    tab.choose(0)
+    button(tab, "Dismiss").click()
+    qtbot.waitUntil(lambda: not tab.desk.busy, timeout=10_000)
+    assert not button(tab, "Save list …").isEnabled()
 
 
 def test_after_a_verdict_the_next_candidate_is_chosen_and_on_screen(tab: DetectionTab, qtbot: Any) -> None:
@@ -485,3 +556,22 @@ def test_the_applications_hold_the_lesions_tab(panel: Any, qtbot: Any) -> None:
     qtbot.addWidget(widget)
     assert isinstance(widget.tab("Lesions"), DetectionTab)
     widget.release()
+
+
+def shaped(mask: Any, voxel: tuple[int, int, int]) -> Row:
+    found = candidate(voxel, 0.9, make_volume())
+    start = (1, 3, 3)
+    box = Box(start, tuple(a + n for a, n in zip(start, mask.shape, strict=True)))
+    return Row(replace(found, box=box, mask=np.asarray(mask, bool)), Standing.OPEN)
+
+
+def test_a_candidate_is_marked_on_every_slice_that_it_reaches_and_on_no_other() -> None:
+    mask = np.zeros((4, 3, 3))
+    mask[0, 1, 1] = mask[1, 0, :] = mask[3, 2, 2] = 1
+    marks = list(marks_along(shaped(mask, (1, 4, 4)), 0))
+    assert [list(place) for place, _ in marks] == [[1, 4, 4], [2, 3, 4], [4, 5, 5]]
+    assert [share for _, share in marks] == pytest.approx([1.0, 1 - 0.5 / 3, 0.5])
+
+
+def test_a_candidate_on_one_slice_is_marked_once() -> None:
+    assert len(list(marks_along(shaped(np.ones((1, 3, 3)), (1, 4, 4)), 0))) == 1

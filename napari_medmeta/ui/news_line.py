@@ -1,0 +1,69 @@
+"""The last message about the open scan, in a dock that hides the panel's own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import Qt
+
+from napari_medmeta.core import MedmetaError
+from napari_medmeta.ui.controller import Controller
+from napari_medmeta.ui.wrapped import WrappedLabel
+
+if TYPE_CHECKING:
+    from napari_medmeta.ui.panel import MedmetaPanel
+
+__all__ = ["NewsLine"]
+
+ERROR_STYLE = "color: #e2703a;"
+MARGIN = 8
+
+
+class NewsLine(WrappedLabel):
+    """Say what is told of the scan that is open in ``panel``; out of the way while there is nothing to say."""
+
+    def __init__(self, panel: MedmetaPanel) -> None:
+        super().__init__()
+        self._panel = panel
+        self._followed: Controller | None = None
+        self.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.setAccessibleName("Last message")
+        self.setContentsMargins(MARGIN, 0, MARGIN, MARGIN)
+        panel.case_changed.connect(self._turn_to_the_open_scan)
+        self._turn_to_the_open_scan()
+
+    def release(self) -> None:
+        """Follow no longer."""
+        self._panel.case_changed.disconnect(self._turn_to_the_open_scan)
+        self._follow(None)
+
+    def _turn_to_the_open_scan(self) -> None:
+        case = self._panel.case
+        self._follow(None if case is None else case.controller)
+
+    def _follow(self, controller: Controller | None) -> None:
+        if self._followed is not None:
+            self._followed.told.disconnect(self._tell)
+            self._followed.failed.disconnect(self._show_error)
+            self._followed.withdrawn.disconnect(self._take_back)
+        self._followed = controller
+        self._say("")
+        if controller is not None:
+            controller.told.connect(self._tell)
+            controller.failed.connect(self._show_error)
+            controller.withdrawn.connect(self._take_back)
+
+    def _tell(self, text: str) -> None:
+        self._say(text)
+
+    def _show_error(self, error: MedmetaError) -> None:
+        self._say(error.message, is_error=True)
+
+    def _take_back(self, text: str) -> None:
+        if self.text() == text:
+            self._say("")
+
+    def _say(self, text: str, *, is_error: bool = False) -> None:
+        self.setText(text)
+        self.setStyleSheet(ERROR_STYLE if is_error else "")
+        self.setVisible(bool(text))
