@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from scipy import optimize
 from torch import Tensor
 
+from napari_medmeta.engine.crew import ALONE, Crew
 from napari_medmeta.engine.fusion import Fold, Row, Trust, pooled_log_odds
 from napari_medmeta.engine.learners.base import Scene
 from napari_medmeta.engine.network import FusionNetwork, Sight, look, read
@@ -71,17 +72,17 @@ class _Lesson:
         return inputs, self.log_odds.flatten(1)[:, self.drawn], self.sight.presence[:, None].expand(inputs.shape[:2])
 
 
-def adapt(network: FusionNetwork, folds: Sequence[Fold], trust: Trust) -> Adaptation | None:
+def adapt(network: FusionNetwork, folds: Sequence[Fold], trust: Trust, *, crew: Crew = ALONE) -> Adaptation | None:
     """Adapt the network's last layer to the left-out slices; None with fewer than two, which could test nothing."""
     known = [(fold, fold.scene) for fold in folds if fold.scene is not None]
     if len(known) < 2:
         return None
-    lessons = [_lesson(network, fold, scene, trust) for fold, scene in known]
-    unseen = []
-    for n, lesson in enumerate(lessons):
-        others = _fitted(network, [other for m, other in enumerate(lessons) if m != n])
-        unseen.append(read(lesson.sight, lesson.log_odds, others))
-    return Adaptation(_fitted(network, lessons), tuple(unseen))
+    lessons = list(crew.map(lambda seen: _lesson(network, *seen, trust), known))
+    # All lessons, and all but one of them in turn.
+    classes = [lessons, *([other for other in lessons if other is not lesson] for lesson in lessons)]
+    last, *others = crew.map(lambda taught: _fitted(network, taught), classes)
+    unseen = [read(lesson.sight, lesson.log_odds, layer) for lesson, layer in zip(lessons, others, strict=True)]
+    return Adaptation(last, tuple(unseen))
 
 
 def _lesson(network: FusionNetwork, fold: Fold, scene: Scene, trust: Trust) -> _Lesson:

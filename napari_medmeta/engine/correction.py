@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from napari_medmeta.engine.adaptation import adapt
+from napari_medmeta.engine.crew import ALONE, Crew
 from napari_medmeta.engine.fusion import Fold, Trust, pooled_log_odds
 from napari_medmeta.engine.learners.base import Scene
 from napari_medmeta.engine.network import FusionNetwork, correct
@@ -26,12 +27,14 @@ def corrected_log_odds(
     evidence: Mapping[str, Tensor],
     trust: Trust,
     depths: Sequence[int],
+    *,
+    crew: Crew = ALONE,
 ) -> Tensor:
     """Return (S, n, H, W) log-odds of the sources, moved towards the network's answer as far as it is trusted."""
     odds = pooled_log_odds(evidence, trust, distance_mm=scene.task.distance_mm(depths))
     if network is None or trust.network is None or not scene.task.depths or not bool((trust.network > 0).any()):
         return odds
-    corrected = correct(network, scene, evidence, odds, depths, last=trust.last)
+    corrected = correct(network, scene, evidence, odds, depths, last=trust.last, crew=crew)
     return torch.lerp(odds, corrected, trust.network[:, None, None, None])
 
 
@@ -40,7 +43,7 @@ def untested(trust: Trust) -> Trust:
     return replace(trust, network=torch.ones(len(trust.weights), device=trust.weights.device))
 
 
-def check_network(network: FusionNetwork, folds: Sequence[Fold], trust: Trust) -> Trust:
+def check_network(network: FusionNetwork, folds: Sequence[Fold], trust: Trust, *, crew: Crew = ALONE) -> Trust:
     """Return ``trust`` with how far the network is followed, from its Dice on the left-out slices.
 
     A structure gets an adapted last layer where layers adapted to the other left-out slices did no worse.
@@ -50,7 +53,7 @@ def check_network(network: FusionNetwork, folds: Sequence[Fold], trust: Trust) -
     if not tested:
         return untested(trust)
     before, plain, adapted = _Overlap(structures), _Overlap(structures), _Overlap(structures)
-    adaptation = adapt(network, folds, trust)
+    adaptation = adapt(network, folds, trust, crew=crew)
     for n, (fold, scene) in enumerate(tested):
         evidence = {name: e[:, None] for name, e in fold.evidence.items()}
         odds = pooled_log_odds(evidence, trust)

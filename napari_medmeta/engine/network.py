@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +18,7 @@ from monai.networks.nets.basic_unet import BasicUNet
 from torch import Tensor, nn
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
+from napari_medmeta.engine.crew import ALONE, Crew
 from napari_medmeta.engine.fusion import log_odds as log_odds_of
 from napari_medmeta.engine.learners.base import Scene
 from napari_medmeta.engine.learners.interpolation import signed_distance_mm
@@ -252,7 +254,6 @@ def mirrored(config: NetworkConfig) -> list[int]:
     return order
 
 
-@torch.inference_mode()
 def correct(
     network: FusionNetwork,
     scene: Scene,
@@ -261,6 +262,7 @@ def correct(
     depths: Sequence[int],
     *,
     last: Tensor | None = None,
+    crew: Crew = ALONE,
 ) -> Tensor:
     """Return corrected (S, n, H, W) log-odds of the n slices at ``depths``.
 
@@ -273,12 +275,15 @@ def correct(
     last
         (S, 2, F+1): the last layer of each structure; the network's own where None.
     """
-    rows = []
-    for start in range(0, len(depths), SLICES_AT_ONCE):
-        part = slice(start, start + SLICES_AT_ONCE)
+
+    @torch.inference_mode()
+    def corrected(part: slice) -> Tensor:
         views = slice_views(scene, {n: e[:, part] for n, e in evidence.items()}, log_odds[:, part], depths[part])
-        rows.append(_corrected(network, views, log_odds[:, part], last))
-    return torch.cat(rows, dim=1)
+        return _corrected(network, views, log_odds[:, part], last)
+
+    parts = max(-(-len(depths) // SLICES_AT_ONCE), min(crew.workers, len(depths)))
+    edges = [len(depths) * n // parts for n in range(parts + 1)]
+    return torch.cat(list(crew.map(corrected, [slice(a, b) for a, b in pairwise(edges)])), dim=1)
 
 
 def _corrected(network: FusionNetwork, views: Tensor, log_odds: Tensor, last: Tensor | None) -> Tensor:

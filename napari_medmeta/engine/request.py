@@ -6,6 +6,7 @@ nothing beyond. So the whole answer is made of the parts between them, the ones 
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -31,6 +32,7 @@ from napari_medmeta.core import (
     Support,
 )
 from napari_medmeta.engine.correction import check_network, corrected_log_odds
+from napari_medmeta.engine.crew import ALONE, Crew, crew_for
 from napari_medmeta.engine.expectation import expected_dice, slice_dice
 from napari_medmeta.engine.features import FeatureMaps
 from napari_medmeta.engine.fusion import Fold, FusionConfig, Trust, as_log_posterior, fit_trust, usual_fusion
@@ -114,6 +116,21 @@ def parts_of(task: Task, *, most: int = MOST_PARTS) -> list[range]:
     return [range(a, b) for a, b in zip(kept, [*kept[1:], deep], strict=True)]
 
 
+class _Sum:
+    """Adds up what is done of several parts, whichever thread tells of it."""
+
+    def __init__(self, tell: Progress, parts: int) -> None:
+        self._tell, self._parts = tell, parts
+        self._done = 0.0
+        self._lock = threading.Lock()
+
+    def add(self, share: float, stage: str) -> None:
+        """Add so large a share of one part."""
+        with self._lock:
+            self._done += share / self._parts
+            self._tell(CHECKED + (1 - CHECKED) * min(self._done, 1.0), stage)
+
+
 @dataclass(frozen=True, eq=False)
 class _Part:
     """The answer for the slices of one part, counted in the region's box."""
@@ -162,6 +179,7 @@ class Request:
         self._region: Region = find_region(self._support, maps.spacing_mm, config.region)
         self._task: Task = make_task(maps, self._support, self._region)
         self._scene = Scene(self._task, config.scene, seed=seed)
+        self._crew = crew_for(self._task.device)
         self._names = tuple(learner.name for learner in config.learners)
         self._fitted: dict[str, Fitted] = {}
         self._seconds["region"] = time.perf_counter() - started
@@ -175,7 +193,8 @@ class Request:
             return None
         started = time.perf_counter()
         fixed = self._trust(())
-        posterior = self._posterior([depth], fixed)
+        self._learn()
+        posterior = self._posterior([depth], fixed, self._crew)
         self._seconds["visible slice"] = time.perf_counter() - started
         part = self._part(posterior, fixed, depth, range(local, local + 1))
         return self._proposal([part], fixed, Box.of_slice(focus, self._support.shape))
@@ -183,15 +202,25 @@ class Request:
     def outward(self, focus: SliceRef | None) -> Iterator[Proposal]:
         """Answer part by part from ``focus`` outward, and then for the whole volume; only that without a focus."""
         started = time.perf_counter()
+        self._check(0.0, "checking whom to trust")
         trust = self._trust(self._folds())
         self._seconds["left-out check"] = time.perf_counter() - started
         started = time.perf_counter()
+        self._learn()
         found: dict[int, tuple[_Part, Tensor]] = {}
         parts = parts_of(self._task)
-        for n, part in enumerate(self._nearest_first(parts, focus)):
-            first, posterior = self._settled(part, trust, n / len(parts), 1 / len(parts))
+        # Several parts are answered at once, each by one worker; a single one by all of them.
+        crew = self._crew if len(parts) == 1 else ALONE
+        told = _Sum(self._check, len(parts))
+
+        def answered(part: range) -> tuple[_Part, Tensor]:
+            first, posterior = self._settled(part, trust, crew, told)
             answer = self._part(posterior, trust, first, self._slices(part))
-            found[part.start] = answer, posterior[:, part.start - first : part.stop - first]
+            return answer, posterior[:, part.start - first : part.stop - first]
+
+        nearest = self._nearest_first(parts, focus)
+        for part, (answer, posterior) in zip(nearest, self._crew.map(answered, nearest), strict=True):
+            found[part.start] = answer, posterior
             self._seconds["proposal"] = time.perf_counter() - started
             if focus is not None and len(parts) > 1:
                 yield self._proposal([answer], trust, self._covered(answer.slices))
@@ -225,58 +254,63 @@ class Request:
         normal = self._region.order[0]
         return [e.ref for e in self._support.complete if e.ref.axis == normal]
 
-    def _settled(self, part: range, trust: Trust, done: float, share: float) -> tuple[int, Tensor]:
+    def _settled(self, part: range, trust: Trust, crew: Crew, told: _Sum) -> tuple[int, Tensor]:
         """Return the posterior of ``part`` after smoothing, with the wall that closes it, and where it starts."""
-
-        def check(within: float, stage: str) -> None:
-            self._check(CHECKED + (1 - CHECKED) * (done + share * within), stage)
-
-        check(0.0, "looking at the painted slices")
-        posterior = self._posterior(part, trust)
-        check(CORRECTED, "smoothing")
+        self._raise_if_cancelled()
+        posterior = self._posterior(part, trust, crew)
+        told.add(CORRECTED, "smoothing")
         start, stop = walled_slab(self._task, part)
         # Nobody asks for the prior of a wall: every voxel of it is known.
         prior = F.pad(posterior, (0, 0, 0, 0, 0, stop - part.stop))
-        depths = range(start, stop)
-        return start, refine(self._task, prior, depths, first=start, config=self._config.walk)
+        settled = refine(self._task, prior, range(start, stop), first=start, config=self._config.walk)
+        told.add(1 - CORRECTED, "looking at the painted slices")
+        return start, settled
 
-    def _posterior(self, depths: Sequence[int], trust: Trust) -> Tensor:
-        if not self._fitted:
-            self._fitted = self._fit(self._scene)
-        evidence = self._evidence(self._fitted, depths)
-        return as_log_posterior(corrected_log_odds(self._network, self._scene, evidence, trust, depths))
+    def _posterior(self, depths: Sequence[int], trust: Trust, crew: Crew) -> Tensor:
+        evidence = self._evidence(self._fitted, depths, crew)
+        odds = corrected_log_odds(self._network, self._scene, evidence, trust, depths, crew=crew)
+        return as_log_posterior(odds)
 
     def _trust(self, folds: Sequence[Fold]) -> Trust:
         kept = [self._support.trust.get(s, {}) for s in self._support.structures]
         trust = fit_trust(self._names, len(kept), folds, self._config.pool, self._task.device, kept=kept)
-        return trust if self._network is None else check_network(self._network, folds, trust)
+        return trust if self._network is None else check_network(self._network, folds, trust, crew=self._crew)
 
     def _folds(self) -> list[Fold]:
         folds = []
         chosen = _spread(self._task.depths, self._config.folds) if len(self._task.depths) > 1 else []
-        for n, depth in enumerate(chosen):
-            self._check(CHECKED * n / len(chosen), "checking whom to trust")
-            left = self._task.without(depth)
-            if not bool((left.classes > 0).any()):
-                continue
-            scene = Scene(left, self._config.scene, seed=self._seed)
-            evidence = {name: e[:, 0] for name, e in self._evidence(self._fit(scene), [depth]).items()}
-            folds.append(Fold(evidence, self._task.classes[depth], scene, depth))
+        for n, fold in enumerate(self._crew.map(self._fold, chosen)):
+            self._check(CHECKED * (n + 1) / len(chosen), "checking whom to trust")
+            if fold is not None:
+                folds.append(fold)
         return folds
 
-    def _fit(self, scene: Scene) -> dict[str, Fitted]:
-        fitted = {}
-        for learner in self._config.learners:
-            self._raise_if_cancelled()
-            fitted[learner.name] = learner.fit(scene)
-        return fitted
+    def _fold(self, depth: int) -> Fold | None:
+        """Return what the sources say of a painted slice that they have not seen; None where nothing else is left."""
+        left = self._task.without(depth)
+        if not bool((left.classes > 0).any()):
+            return None
+        scene = Scene(left, self._config.scene, seed=self._seed)
+        evidence = {name: e[:, 0] for name, e in self._evidence(self._fit(scene, ALONE), [depth], ALONE).items()}
+        return Fold(evidence, self._task.classes[depth], scene, depth)
 
-    def _evidence(self, fitted: Mapping[str, Fitted], depths: Sequence[int]) -> dict[str, Tensor]:
-        evidence = {}
-        for name, learner in fitted.items():
+    def _learn(self) -> None:
+        if not self._fitted:
+            self._fitted = self._fit(self._scene, self._crew)
+
+    def _fit(self, scene: Scene, crew: Crew) -> dict[str, Fitted]:
+        def fitted(learner: Learner) -> Fitted:
             self._raise_if_cancelled()
-            evidence[name] = learner.evidence(depths)
-        return evidence
+            return learner.fit(scene)
+
+        return dict(zip(self._names, crew.map(fitted, self._config.learners), strict=True))
+
+    def _evidence(self, fitted: Mapping[str, Fitted], depths: Sequence[int], crew: Crew) -> dict[str, Tensor]:
+        def said(learner: Fitted) -> Tensor:
+            self._raise_if_cancelled()
+            return learner.evidence(depths)
+
+        return dict(zip(fitted, crew.map(said, list(fitted.values())), strict=True))
 
     def _check(self, fraction: float, stage: str) -> None:
         self._raise_if_cancelled()

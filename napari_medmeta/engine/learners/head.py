@@ -11,6 +11,7 @@ A voxel comes as its learnt embedding and its place, both counted from the mean 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -191,9 +192,11 @@ def examples_of(scene: Scene) -> Examples:
 
 def logits_of(head: VoxelHead, weights: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
     """Return (S, m) logits of (S, m, E+3) inputs, each structure by its own weights."""
+    # functional_call puts the weights into the module for the time of the call, and other threads may be calling too.
+    frame = copy.deepcopy(head)
 
     def one(own: Weights, seen: Tensor) -> Tensor:
-        out: Tensor = functional_call(head, own, (seen,))
+        out: Tensor = functional_call(frame, own, (seen,))
         return out
 
     mapped: Callable[[Weights, Tensor], Tensor] = vmap(one)
