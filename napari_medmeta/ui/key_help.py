@@ -4,14 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from qtpy.QtCore import Qt
-from qtpy.QtGui import QKeySequence
-from qtpy.QtWidgets import QDialog, QDialogButtonBox, QGridLayout, QLabel, QVBoxLayout, QWidget
+from qtpy.QtCore import QSize, Qt
+from qtpy.QtGui import QKeySequence, QShowEvent
+from qtpy.QtWidgets import (
+    QDialog,
+    QDialogButtonBox,
+    QFrame,
+    QGridLayout,
+    QHBoxLayout,
+    QLabel,
+    QScrollArea,
+    QVBoxLayout,
+    QWidget,
+)
 
 from napari_medmeta.ui.keys import KEYS, Act
 from napari_medmeta.ui.slice_strip import STATE_COLOURS, STATE_WORDS
 
 __all__ = ["KeyHelp", "shown_key"]
+
+GAP = 24
+SCREEN_SHARE = 0.9
+"""The window's own frame and the desktop's bars need room too."""
 
 
 class KeyHelp(QDialog):
@@ -21,29 +35,65 @@ class KeyHelp(QDialog):
         super().__init__(parent)
         self.setWindowTitle("Keys")
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        layout = QVBoxLayout(self)
-        layout.addLayout(_key_grid(keys))
-        layout.addWidget(_heading("Slice strip"))
-        layout.addLayout(_colour_grid())
-        note = QLabel(
-            "Keys work while the mouse is over the scan and the scan or its segmentation is selected. "
-            "Painting is napari's own: 1 or E eraser, 2 or P brush, 3 polygon, 4 or F fill, [ and ] brush size. "
-            "Change our keys under Preferences, Plugins."
-        )
-        note.setWordWrap(True)
-        layout.addWidget(note)
+        room = _Room(_content(keys))
         buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Close)
         buttons.rejected.connect(self.close)
+        layout = QVBoxLayout(self)
+        layout.addWidget(room)
         layout.addWidget(buttons)
+
+    def showEvent(self, event: QShowEvent | None) -> None:
+        """Take the room that the list needs, as far as the screen has it; the rest is scrolled to."""
+        super().showEvent(event)
+        screen = self.screen()
+        if screen is not None:
+            self.resize(self.sizeHint().boundedTo(screen.availableSize() * SCREEN_SHARE))
 
     def lines(self) -> list[str]:
         """Return the text of every label, for tests and for screen readers."""
         return [label.text() for label in self.findChildren(QLabel)]
 
 
+class _Room(QScrollArea):
+    """Wants to be as large as what it holds."""
+
+    def __init__(self, content: QWidget) -> None:
+        super().__init__()
+        self._content = content
+        self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setWidgetResizable(True)
+        self.setWidget(content)
+
+    def sizeHint(self) -> QSize:
+        """Return the size without scroll bars."""
+        return self._content.sizeHint()
+
+
 def shown_key(key: str) -> str:
     """Return a key as this computer's keyboard names it."""
     return QKeySequence(key).toString(QKeySequence.SequenceFormat.NativeText) or key
+
+
+def _content(keys: Mapping[Act, str]) -> QWidget:
+    note = QLabel(
+        "Keys work while the mouse is over the scan and the scan or its segmentation is selected.\n\n"
+        "Painting is napari's own: 1 or E eraser, 2 or P brush, 3 polygon, 4 or F fill, [ and ] brush size.\n\n"
+        "Change our keys under Preferences, Plugins."
+    )
+    note.setWordWrap(True)
+    side = QVBoxLayout()
+    side.addWidget(_heading("Slice strip"))
+    side.addLayout(_colour_grid())
+    side.addSpacing(GAP)
+    side.addWidget(note)
+    side.addStretch(1)
+    content = QWidget()
+    row = QHBoxLayout(content)
+    row.setContentsMargins(0, 0, 0, 0)
+    row.addLayout(_key_grid(keys))
+    row.addSpacing(GAP)
+    row.addLayout(side)
+    return content
 
 
 def _key_grid(keys: Mapping[Act, str]) -> QGridLayout:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QCheckBox, QLineEdit, QProgressBar, QPushButton, QRadioButton, QTableWidget
+from qtpy.QtWidgets import QCheckBox, QLineEdit, QProgressBar, QPushButton, QRadioButton, QScrollArea, QTableWidget
 
 from napari_medmeta.session import PaintMode, SliceState
 from napari_medmeta.ui.boxes import Footer, HintLine, PaintBox, ProposalBox, SaveBox, ScanBox, WorkLine
@@ -334,3 +334,23 @@ def test_no_window_can_be_chosen_before_a_scan_is_open(qtbot: Any) -> None:
     assert not widget._windows.isEnabled()
     widget.set_windows(CT_WINDOWS)
     assert widget._windows.isEnabled()
+
+
+def test_the_list_of_keys_fits_onto_a_small_screen(qtbot: Any) -> None:
+    help_window = KeyHelp(chosen_keys({}))
+    qtbot.addWidget(help_window)
+    wanted = help_window.sizeHint()
+    # 1280 x 720 less the frame and the desktop's bars.
+    assert wanted.height() <= 660
+    assert wanted.width() <= 1200
+
+
+def test_on_a_smaller_screen_the_keys_are_scrolled_and_the_window_can_be_closed(qtbot: Any) -> None:
+    help_window = KeyHelp(chosen_keys({}))
+    qtbot.addWidget(help_window)
+    help_window.show()
+    help_window.resize(500, 300)
+    (room,) = help_window.findChildren(QScrollArea)
+    (close,) = help_window.findChildren(QPushButton)
+    qtbot.waitUntil(lambda: room.verticalScrollBar().maximum() > 0)
+    assert help_window.rect().contains(close.geometry().translated(close.parentWidget().pos()))
