@@ -22,6 +22,12 @@ __all__ = ["PanelBody"]
 MARGIN = 8
 PANEL_WIDTH = 340
 
+NOTHING_OPEN = (
+    "Open a scan: drop a NIfTI, NRRD or MHA file or a DICOM folder onto the window. "
+    "If napari asks for a reader, choose “Few-shot segmentation”."
+)
+"""napari's own reader claims the same endings, but knows neither patient directions nor millimetres."""
+
 
 class PanelBody(QWidget):
     """All boxes of the panel.
@@ -60,7 +66,7 @@ class PanelBody(QWidget):
     def show_nothing(self) -> None:
         """Show that no scan is open."""
         self.table.set_value((), active=None)
-        self.hint.set_text("Open a scan: drop a NIfTI, NRRD or MHA file or a DICOM folder onto the window.")
+        self.hint.set_text(NOTHING_OPEN)
         self.proposal_box.set_open(False, False)
         self.proposal_box.set_history("", "")
         self.scan_box.set_planes((), chosen=-1)
