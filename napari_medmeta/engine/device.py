@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+
 import psutil
 import torch
 
 from napari_medmeta.core import InputError
 
-__all__ = ["free_memory_bytes", "pick_device"]
+__all__ = ["free_memory_bytes", "mixed_precision", "pick_device"]
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -33,3 +35,13 @@ def free_memory_bytes(device: torch.device) -> int:
         free, _ = torch.cuda.mem_get_info(device)
         return int(free)
     return int(psutil.virtual_memory().available)
+
+
+def mixed_precision(device: torch.device) -> AbstractContextManager[object]:
+    """Return the context in which networks compute on ``device``: bfloat16 on graphics cards made for it.
+
+    Elsewhere nothing changes: on a processor with instructions for bfloat16 a proposal gained a tenth of its time, and
+    the same examples would have given other answers there than on the next computer.
+    """
+    fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.autocast(device.type, torch.bfloat16) if fast else nullcontext()

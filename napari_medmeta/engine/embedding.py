@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from napari_medmeta.core import CancelToken, Progress, Triple, silent
+from napari_medmeta.engine.device import mixed_precision
 
 __all__ = ["EmbeddingMaps", "Encoder", "EncoderConfig", "embed_volume", "encode_slices"]
 
@@ -212,7 +213,8 @@ def embed_volume(
             cancel.raise_if_cancelled()
         progress(start / len(pooled), "learnt features")
         depths = range(start, min(start + SLICES_AT_ONCE, len(pooled)))
-        maps[:, start : start + len(depths)] = encode_slices(encoder, pooled, spacing, depths)
+        with mixed_precision(intensity.device):
+            maps[:, start : start + len(depths)] = encode_slices(encoder, pooled, spacing, depths)
     back = [order.index(axis) for axis in range(3)]
     factors = tuple(1 if axis == normal else factor for axis in range(3))
     return EmbeddingMaps(maps.permute(0, *(1 + b for b in back)), (factors[0], factors[1], factors[2]), encoder.name)

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from napari_medmeta.engine.crew import ALONE, Crew
+from napari_medmeta.engine.device import mixed_precision
 from napari_medmeta.engine.fusion import log_odds as log_odds_of
 from napari_medmeta.engine.learners.base import Scene
 from napari_medmeta.engine.learners.interpolation import signed_distance_mm
@@ -289,12 +290,19 @@ def correct(
 def _corrected(network: FusionNetwork, views: Tensor, log_odds: Tensor, last: Tensor | None) -> Tensor:
     h, w = log_odds.shape[-2:]
     if last is not None:
-        up, presence = network.seen(_padded(views.flatten(0, 1)))
+        up, presence = _seen(network, views.flatten(0, 1))
         own = last.repeat_interleave(log_odds.shape[1], dim=0)
         return read(Sight(up[..., :h, :w], presence), log_odds.flatten(0, 1), own).reshape(log_odds.shape)
     odds = F.pad(log_odds.flatten(0, 1)[None], _pad(h, w), mode="replicate")[0]
-    corrected: Tensor = network(_padded(views.flatten(0, 1)), odds)[:, :h, :w].reshape(log_odds.shape)
-    return corrected
+    with mixed_precision(views.device):
+        corrected: Tensor = network(_padded(views.flatten(0, 1)), odds)
+    return corrected[:, :h, :w].reshape(log_odds.shape).float()
+
+
+def _seen(network: FusionNetwork, views: Tensor) -> tuple[Tensor, Tensor]:
+    with mixed_precision(views.device):
+        up, presence = network.seen(_padded(views))
+    return up.float(), presence.float()
 
 
 @dataclass(frozen=True, eq=False)
@@ -317,7 +325,7 @@ class Sight:
 def look(network: FusionNetwork, scene: Scene, evidence: Mapping[str, Tensor], log_odds: Tensor, depth: int) -> Sight:
     """Return what the network sees of every structure on one slice, B being S; shapes as in `correct` with n of 1."""
     views = slice_views(scene, evidence, log_odds, [depth])[:, 0]
-    up, presence = network.seen(_padded(views))
+    up, presence = _seen(network, views)
     return Sight(up[..., : views.shape[-2], : views.shape[-1]], presence)
 
 
