@@ -8,8 +8,9 @@ from qtpy.QtCore import QEvent, QObject, Qt
 from qtpy.QtWidgets import QFrame, QHBoxLayout, QScrollArea, QVBoxLayout, QWidget
 
 from napari_medmeta.session.words import plane_names
-from napari_medmeta.ui.boxes import Footer, HintLine, PaintBox, ProposalBox, SaveBox, ScanBox, WorkLine, heading
+from napari_medmeta.ui.boxes import HintLine, PaintBox, ProposalBox, SaveBox, ScanBox, WorkLine, heading
 from napari_medmeta.ui.controller import Controller
+from napari_medmeta.ui.footer import Footer
 from napari_medmeta.ui.key_help import shown_key
 from napari_medmeta.ui.keys import Act, with_keys
 from napari_medmeta.ui.slice_strip import SliceStrip

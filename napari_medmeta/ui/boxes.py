@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from qtpy.QtCore import QSize, Qt, Signal
+from qtpy.QtCore import QSize, Signal
 from qtpy.QtWidgets import (
     QButtonGroup,
     QCheckBox,
@@ -20,7 +20,6 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
-from superqt import QElidingLabel
 
 from napari_medmeta.session import PaintMode
 from napari_medmeta.ui.keys import Act
@@ -30,7 +29,6 @@ from napari_medmeta.ui.wrapped import WrappedLabel
 
 __all__ = [
     "APPLICATIONS_NAME",
-    "Footer",
     "HintLine",
     "PaintBox",
     "ProposalBox",
@@ -42,9 +40,6 @@ __all__ = [
 ]
 
 SAVE_TEXT = "Save segmentation …"
-ELISION_ROOM = 8
-"""Pixels that Qt draws an elided path wider than it says: without them its last letter is cut off."""
-
 APPLICATIONS_NAME = "Lesions, findings, follow-up"
 
 
@@ -58,6 +53,8 @@ class ScanBox(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._scans = _combo("The scan to segment", "Scan")
+        # None is chosen while the only image open is one that was refused.
+        self._scans.setPlaceholderText("Choose a scan")
         self._windows = _combo("Which grey values are shown", "Window")
         self._windows.setEnabled(False)
         self._scans.activated.connect(self.scan_chosen)
@@ -382,50 +379,6 @@ class SaveBox(QWidget):
         """Say on the button that files are being written; another one can be wanted meanwhile."""
         waiting = f" ({running} files)" if running > 1 else ""
         self._save.setText(f"Saving{waiting} …" if running else SAVE_TEXT)
-
-
-class Footer(QWidget):
-    """Device, memory and the last message."""
-
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self._message = WrappedLabel()
-        self._message.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self._message.setAccessibleName("Last message")
-        self._session = QElidingLabel()
-        self._session.setElideMode(Qt.TextElideMode.ElideMiddle)
-        self._session.setEllipsesWidth(ELISION_ROOM)
-        self._machine = QLabel()
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(2)
-        for label in (self._message, self._session, self._machine):
-            layout.addWidget(label)
-        for label in (self._session, self._machine):
-            label.setEnabled(False)
-
-    def message(self) -> str:
-        """Return the last message."""
-        return self._message.text()
-
-    def set_message(self, text: str, *, is_error: bool = False) -> None:
-        """Show ``text``."""
-        self._message.setText(text)
-        self._message.setStyleSheet("color: #e2703a;" if is_error else "")
-
-    def take_back(self, text: str) -> None:
-        """Show ``text`` no longer, where it is still the last message."""
-        if self.message() == text:
-            self.set_message("")
-
-    def set_session(self, text: str) -> None:
-        """Show where the session is kept."""
-        self._session.setText(text)
-        self._session.setToolTip(text)
-
-    def set_machine(self, text: str) -> None:
-        """Show what the engine runs on."""
-        self._machine.setText(text)
 
 
 def button(text: str, tip: str, call: Callable[[], None]) -> QPushButton:

@@ -7,8 +7,9 @@ from typing import Any, TypeAlias
 
 from napari_medmeta.core import MedmetaError
 from napari_medmeta.session import Change, Topic
-from napari_medmeta.ui.boxes import Footer, PaintBox, ProposalBox
+from napari_medmeta.ui.boxes import PaintBox, ProposalBox
 from napari_medmeta.ui.controller import Controller
+from napari_medmeta.ui.footer import Footer
 from napari_medmeta.ui.structure_table import StructureTable
 
 __all__ = ["Slot", "wire_failures", "wire_painting", "wire_proposal", "wire_table"]

@@ -9,8 +9,9 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QCheckBox, QLineEdit, QProgressBar, QPushButton, QRadioButton, QScrollArea, QTableWidget
 
 from napari_medmeta.session import PaintMode, SliceState
-from napari_medmeta.ui.boxes import Footer, HintLine, PaintBox, ProposalBox, SaveBox, ScanBox, WorkLine
+from napari_medmeta.ui.boxes import HintLine, PaintBox, ProposalBox, SaveBox, ScanBox, WorkLine
 from napari_medmeta.ui.dialogs import SeriesChooser
+from napari_medmeta.ui.footer import Footer
 from napari_medmeta.ui.key_help import KeyHelp
 from napari_medmeta.ui.keys import KEYS, chosen_keys
 from napari_medmeta.ui.slice_strip import STATE_COLOURS, STATE_WORDS, SliceStrip, StripValue

@@ -1,4 +1,4 @@
-"""The text on progress bars can be read on both of their halves."""
+"""Text can be read in every theme: on both halves of a progress bar, and where something went wrong."""
 
 from __future__ import annotations
 
@@ -7,21 +7,25 @@ from typing import Any
 import pytest
 from napari.utils.theme import get_theme
 from qtpy.QtGui import QColor
+from qtpy.QtWidgets import QLabel
 
 from napari_medmeta.ui.boxes import WorkLine
+from napari_medmeta.ui.contrast import ENOUGH, contrast, readable_on, with_contrast
 from napari_medmeta.ui.explain_box import AGAINST_COLOUR, FOR_COLOUR
-from napari_medmeta.ui.readable_bar import DONE_COLOUR, ReadableBar, contrast, readable_on
-
-ENOUGH = 4.5
-"""WCAG 2.1, success criterion 1.4.3."""
+from napari_medmeta.ui.footer import Footer
+from napari_medmeta.ui.readable_bar import DONE_COLOUR, ReadableBar
 
 THEMES = ("dark", "light")
 
 
-def bar_in(qtbot: Any, theme_name: str, colour: str = DONE_COLOUR) -> ReadableBar:
+def sheet(theme_name: str) -> str:
     theme = get_theme(theme_name)
+    return f"QWidget {{ background: {theme.background.as_hex()}; color: {theme.text.as_hex()}; }}"
+
+
+def bar_in(qtbot: Any, theme_name: str, colour: str = DONE_COLOUR) -> ReadableBar:
     bar = ReadableBar(colour=colour)
-    bar.setStyleSheet(f"QWidget {{ background: {theme.background.as_hex()}; color: {theme.text.as_hex()}; }}")
+    bar.setStyleSheet(sheet(theme_name))
     qtbot.addWidget(bar)
     bar.setRange(0, 100)
     bar.resize(200, 18)
@@ -87,3 +91,43 @@ def test_the_panels_own_bar_is_readable(qtbot: Any) -> None:
     line = WorkLine()
     qtbot.addWidget(line)
     assert len(line.findChildren(ReadableBar)) == 1
+
+
+@pytest.mark.parametrize("ground", ["#262930", "#efebe9", "#808080"])
+@pytest.mark.parametrize("colour", ["#e2703a", "#777777"])
+def test_a_colour_is_moved_until_it_can_be_read(colour: str, ground: str) -> None:
+    assert contrast(with_contrast(QColor(colour), QColor(ground)), QColor(ground)) >= ENOUGH
+
+
+def test_a_colour_that_can_be_read_stays_as_it_is() -> None:
+    assert with_contrast(QColor("#e2703a"), QColor("#262930")).name() == "#e2703a"
+
+
+@pytest.mark.parametrize("theme", THEMES)
+def test_messages_errors_and_small_print_can_be_read(qtbot: Any, theme: str) -> None:
+    footer = Footer()
+    qtbot.addWidget(footer)
+    footer.setStyleSheet(sheet(theme))
+    footer.set_message("There is no folder", is_error=True)
+    footer.set_session("Session: scan.medmeta")
+    footer.set_machine("Runs on cpu")
+    footer.show()
+    qtbot.waitExposed(footer)
+    ground = footer.palette().window().color()
+    inks = {label.text(): label.palette().windowText().color() for label in footer.findChildren(QLabel)}
+    assert len(inks) == 3
+    assert all(contrast(ink, ground) >= ENOUGH for ink in inks.values())
+    assert len({ink.name() for ink in inks.values()}) == 2
+
+
+def test_colours_follow_the_theme(qtbot: Any) -> None:
+    footer = Footer()
+    qtbot.addWidget(footer)
+    footer.set_message("There is no folder", is_error=True)
+    footer.show()
+    qtbot.waitExposed(footer)
+    (label,) = [x for x in footer.findChildren(QLabel) if x.text() == footer.message()]
+    for theme in THEMES:
+        footer.setStyleSheet(sheet(theme))
+        ground = QColor(get_theme(theme).background.as_hex())
+        assert contrast(label.palette().windowText().color(), ground) >= ENOUGH
