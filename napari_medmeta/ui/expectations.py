@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from napari_medmeta.core import BACKGROUND, Box, SliceRef
-from napari_medmeta.session import Session
+from napari_medmeta.session import Session, SliceState
 
 __all__ = ["DEFAULT_FLOOR", "Expectations"]
 
@@ -18,7 +18,11 @@ class Expectations:
         self._session = session
 
     def of_structure(self, structure: int) -> float | None:
-        """Return the expected Dice of a structure."""
+        """Return the expected Dice of a structure, None where no proposal is left to look at."""
+        # Every open voxel lies on a slice of the first axis, whichever axis was painted on.
+        states = self._session.axis_overview(0)
+        if not any(state in (SliceState.PROPOSED, SliceState.TO_REVIEW) for state in states):
+            return None
         return self._session.expected_dice().get(structure)
 
     def on_axis(self, axis: int) -> dict[int, float]:

@@ -41,6 +41,14 @@ def test_the_strip_and_the_table_follow_what_was_accepted(controller: Controller
     assert controller.rows()[0].expected_dice == pytest.approx(0.55)
 
 
+def test_nothing_is_expected_where_nothing_is_left_to_look_at(controller: Controller) -> None:
+    controller.confidence_wanted = 0.5
+    assert controller.rows()[0].expected_dice is not None
+    assert controller.accept_confident()
+    assert not controller.open_proposals()
+    assert controller.rows()[0].expected_dice is None
+
+
 def test_corrections_turn_a_proposal_into_a_hint(controller: Controller) -> None:
     assert not controller.is_hint(SliceRef(0, 5))
     for index in (1, 3, 4):
