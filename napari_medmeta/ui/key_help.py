@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from qtpy.QtCore import QSize, Qt
+from qtpy.QtCore import QSize, Qt, QTimer
 from qtpy.QtGui import QKeySequence, QShowEvent
 from qtpy.QtWidgets import (
     QDialog,
@@ -35,18 +35,23 @@ class KeyHelp(QDialog):
         super().__init__(parent)
         self.setWindowTitle("Keys")
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        room = _Room(_content(keys))
+        self._room = _Room(_content(keys))
         buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Close)
         buttons.rejected.connect(self.close)
         layout = QVBoxLayout(self)
-        layout.addWidget(room)
+        layout.addWidget(self._room)
         layout.addWidget(buttons)
 
     def showEvent(self, event: QShowEvent | None) -> None:
         """Take the room that the list needs, as far as the screen has it; the rest is scrolled to."""
         super().showEvent(event)
+        # napari's theme, and with it the size of the letters, comes only now.
+        QTimer.singleShot(0, self._take_room)
+
+    def _take_room(self) -> None:
         screen = self.screen()
         if screen is not None:
+            self._room.updateGeometry()
             self.resize(self.sizeHint().boundedTo(screen.availableSize() * SCREEN_SHARE))
 
     def lines(self) -> list[str]:
