@@ -189,8 +189,8 @@ class Geometry:
             return
         found, expected = _differences(self, other)
         raise GeometryMismatchError(
-            f"{what} does not lie on the scan's grid: {_listed(found)}",
-            expected=f"as the scan, {_listed(expected)}",
+            f"{what} does not lie on the scan's grid: {', '.join(found)}",
+            expected=f"as the scan, {', '.join(expected)}",
             next_step="Open the scan that it was made on, or resample it onto this one first",
         )
 
@@ -255,18 +255,17 @@ def _differences(scan: Geometry, other: Geometry) -> tuple[list[str], list[str]]
     apart = float(np.linalg.norm(_middle(scan) - _middle(other)))
     if apart >= GRID_TOLERANCE_MM or not found:
         gap = scan.to_world(scan._corners()) - other.to_world(other._corners())
-        found.append(f"{max(apart, float(np.abs(gap).max()) if not found else 0.0):.3g} mm away from it")
-        expected.append("at the same place in the patient")
+        found.append(f"{max(apart, float(np.abs(gap).max()) if not found else 0.0):.3g} mm away")
+        expected.append("at the same place")
     return found, expected
 
 
 def _size(geometry: Geometry) -> str:
-    slices, rows, columns = geometry.shape
-    return f"{slices} x {rows} x {columns} voxels (slices, rows, columns)"
+    return f"size {' x '.join(str(n) for n in geometry.shape)} voxels"
 
 
 def _spacing(geometry: Geometry) -> str:
-    return f"voxels of {' x '.join(f'{s:.4g}' for s in geometry.spacing_mm)} mm"
+    return f"spacing {' x '.join(f'{s:.4g}' for s in geometry.spacing_mm)} mm"
 
 
 def _order(geometry: Geometry) -> str:
@@ -282,10 +281,6 @@ def _angle(scan: Geometry, other: Geometry) -> float:
 
 def _middle(geometry: Geometry) -> npt.NDArray[np.float64]:
     return geometry.to_world((np.asarray(geometry.shape) - 1) / 2)
-
-
-def _listed(parts: Sequence[str]) -> str:
-    return parts[0] if len(parts) == 1 else f"{'; '.join(parts[:-1])}; and {parts[-1]}"
 
 
 @dataclass(frozen=True, eq=False)

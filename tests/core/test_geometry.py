@@ -215,17 +215,17 @@ def told(scan: Geometry, other: Geometry) -> tuple[str, str]:
 def test_only_what_differs_is_told(axial: Geometry) -> None:
     larger = Geometry((6, 3, 2), axial.affine)
     found, expected = told(axial, larger)
-    assert "6 x 3 x 2 voxels" in found
+    assert "size 6 x 3 x 2 voxels" in found
     assert "4 x 3 x 2 voxels" in expected
     assert "mm away" in found
-    assert "voxels of" not in found
+    assert "spacing" not in found
     assert "turned" not in found
 
 
 def test_a_grid_elsewhere_is_told_by_how_far(axial: Geometry) -> None:
     affine = np.array(axial.affine)
     affine[:3, 3] += (30, 0, 40)
-    assert told(axial, Geometry(axial.shape, affine))[0].endswith(": 50 mm away from it")
+    assert told(axial, Geometry(axial.shape, affine))[0].endswith(": 50 mm away")
 
 
 def test_a_grid_counted_the_other_way_is_told_in_the_patients_directions(axial: Geometry) -> None:
