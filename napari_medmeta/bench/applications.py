@@ -23,7 +23,7 @@ from napari_medmeta.bench.cases import Case
 from napari_medmeta.bench.document import Block
 from napari_medmeta.core.jobs import Progress
 
-__all__ = ["Evaluation", "Judge", "judge_of", "write_rows"]
+__all__ = ["Evaluation", "Judge", "add_weights", "judge_of", "write_rows"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +60,17 @@ class Judge(Protocol):
 def judge_of(application: str) -> Judge:
     """Return the module that judges ``application``."""
     return cast(Judge, import_module(f"napari_medmeta.bench.{application}"))
+
+
+def add_weights(parser: argparse.ArgumentParser, whose: str) -> None:
+    """Add ``--weights`` to the options of an application in which trained weights take part; ``whose`` they are."""
+    parser.add_argument(
+        "--weights",
+        type=Path,
+        metavar="DIR",
+        help=f"own weights of {whose}: the files that napari-medmeta train wrote into DIR replace those of the "
+        "package, the others stay",
+    )
 
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, object]]) -> Path:

@@ -17,7 +17,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from napari_medmeta.bench.applications import Evaluation
+from napari_medmeta.bench.applications import Evaluation, add_weights
 from napari_medmeta.bench.cases import Case
 from napari_medmeta.bench.diagnosis_baselines import logistic_regression, nearest_volumes
 from napari_medmeta.bench.diagnosis_patients import Patient, Proposals, find_patients, measure_patients
@@ -26,6 +26,7 @@ from napari_medmeta.bench.methods.ours import Engine
 from napari_medmeta.bench.statistics import RESAMPLES, Interval
 from napari_medmeta.core import InputError, Progress
 from napari_medmeta.core.diagnosis import KnownCase, MeasuredCase
+from napari_medmeta.core.weights import FUSED_FAMILIES, require_fitting
 from napari_medmeta.tasks.diagnosis import Diagnoser
 
 __all__ = ["Tally", "add_options", "balanced", "draws", "evaluate"]
@@ -77,6 +78,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--painted", type=int, default=3, metavar="K", help="painted slices for the proposed masks (%(default)s)"
     )
     parser.add_argument("--device", default="auto", help="where the engine computes (%(default)s)")
+    add_weights(parser, "the engine that proposes the masks")
 
 
 def evaluate(cases: Sequence[Case], options: argparse.Namespace, progress: Progress) -> Evaluation:
@@ -86,10 +88,15 @@ def evaluate(cases: Sequence[Case], options: argparse.Namespace, progress: Progr
     ------
     InputError
         When the list of cases names no two findings, or too few patients for the shots wanted.
+    WeightsError
+        When the folder of own weights cannot be used.
     """
+    if options.weights is not None:
+        # Before minutes are spent on the painted masks.
+        require_fitting(options.weights, FUSED_FAMILIES)
     patients = find_patients(cases, options.data)
     _require_enough(patients, options)
-    engine = Engine(device=options.device, seed=options.seed)
+    engine = Engine(device=options.device, seed=options.seed, weights=options.weights)
     proposals = Proposals(options.out / "diagnosis-proposals", options.painted, engine)
     sources = {"painted masks": None, f"proposed masks (k = {options.painted})": proposals}
     measured = {}

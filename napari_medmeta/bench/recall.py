@@ -16,17 +16,20 @@ memory.
 from __future__ import annotations
 
 import argparse
+import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 
-from napari_medmeta.bench.applications import Evaluation
+from napari_medmeta.bench.applications import Evaluation, add_weights
 from napari_medmeta.bench.cases import Case
 from napari_medmeta.bench.document import Block, Table, Text
-from napari_medmeta.bench.recall_runs import Found, groups_of, measure, tasks_of
+from napari_medmeta.bench.recall_runs import MEMORY, Found, groups_of, measure, tasks_of
 from napari_medmeta.bench.statistics import Calibration, Interval, paired
 from napari_medmeta.core import InputError, Progress
+from napari_medmeta.core.weights import own_parts, require_fitting
 
 __all__ = ["add_options", "evaluate"]
 
@@ -44,6 +47,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--library", type=int, default=MOST_KNOWN, help="patients known at most, one after the other (%(default)s)"
     )
+    add_weights(parser, "the memory-augmented network and its encoder; the library's trees have none")
 
 
 def evaluate(cases: Sequence[Case], options: argparse.Namespace, progress: Progress) -> Evaluation:
@@ -53,7 +57,10 @@ def evaluate(cases: Sequence[Case], options: argparse.Namespace, progress: Progr
     ------
     InputError
         When no collection has two patients.
+    WeightsError
+        When the folder of own weights cannot be used.
     """
+    own = _digest(options.weights)
     groups = groups_of(cases)
     if not groups:
         raise InputError(
@@ -68,11 +75,21 @@ def evaluate(cases: Sequence[Case], options: argparse.Namespace, progress: Progr
     begun = iter(range(len(tasks)))
     found = measure(
         tasks,
-        options.out / f"recall-runs-{REVISION}-{options.seed}.jsonl",
+        options.out / f"recall-runs-{REVISION}-{options.seed}{own}.jsonl",
         seed=options.seed,
+        weights=options.weights,
         tick=lambda task: progress(next(begun) / len(tasks), task.target.id),
     )
     return Evaluation("Recall from the library", _blocks(found), tuple(_row(f) for f in found))
+
+
+def _digest(weights: Path | None) -> str:
+    """Return what tells apart what was measured with own weights; empty for those of the package."""
+    if weights is None:
+        return ""
+    require_fitting(weights, (MEMORY,))
+    together = " ".join(f"{name} {part.sha256}" for name, part in sorted(own_parts(weights).items()))
+    return f"-{hashlib.blake2b(together.encode(), digest_size=4).hexdigest()}"
 
 
 def _row(found: Found) -> dict[str, object]:

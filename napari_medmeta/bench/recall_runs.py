@@ -26,7 +26,10 @@ from napari_medmeta.engine.keeping import learn
 from napari_medmeta.engine.recall import recall
 from napari_medmeta.engine.segmenter import Segmenter
 
-__all__ = ["Found", "Group", "Task", "extent", "groups_of", "measure", "patient_of", "tasks_of"]
+__all__ = ["MEMORY", "Found", "Group", "Task", "extent", "groups_of", "measure", "patient_of", "tasks_of"]
+
+MEMORY = "memory_augmented"
+"""The family of learners that reads the same entries."""
 
 KEPT_SCANS = 4
 """Scans, and their features, held in memory; the rest are read again."""
@@ -119,11 +122,19 @@ def _task(group: Group, target: Case, most_known: int, seed: int) -> Task:
 
 
 def measure(
-    tasks: Sequence[Task], store: Path, *, seed: int = 0, tick: Callable[[Task], None] = lambda task: None
+    tasks: Sequence[Task],
+    store: Path,
+    *,
+    seed: int = 0,
+    weights: Path | None = None,
+    tick: Callable[[Task], None] = lambda task: None,
 ) -> tuple[Found, ...]:
-    """Measure what ``store`` (JSON lines) does not hold yet; return all of it that ``tasks`` ask for."""
+    """Measure what ``store`` (JSON lines) does not hold yet; return all of it that ``tasks`` ask for.
+
+    ``weights`` are own ones of the memory-augmented network; whoever gives others gives another ``store``.
+    """
     held = _held(store)
-    bench = _Bench(seed)
+    bench = _Bench(seed, weights)
     for task in tasks:
         tick(task)
         if task.target.id not in {f.case for f in held if f.library == len(task.known)}:
@@ -158,8 +169,8 @@ def extent(mask: MaskArray, *, axis: int) -> tuple[slice, ...]:
 class _Bench:
     """Scans, features and entries, each made once while it is remembered."""
 
-    def __init__(self, seed: int) -> None:
-        self._seed = seed
+    def __init__(self, seed: int, weights: Path | None) -> None:
+        self._seed, self._weights = seed, weights
         self._load = lru_cache(KEPT_SCANS)(load_case)
         self._engine = lru_cache(1)(self._prepared)
         self._entries = lru_cache(None)(self._learnt)
@@ -196,7 +207,7 @@ class _Bench:
 
     def _prepared(self, case: Case) -> Segmenter:
         """Return the engine of the memory, whose features the trees use as well, with the scan of ``case``."""
-        engine = Segmenter(device="cpu", config=engine_config("memory_augmented"), seed=self._seed)
+        engine = Segmenter(device="cpu", config=engine_config(MEMORY, weights=self._weights), seed=self._seed)
         engine.set_volume(self._load(case).volume)
         return engine
 

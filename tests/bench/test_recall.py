@@ -13,7 +13,7 @@ from napari_medmeta.bench import recall
 from napari_medmeta.bench.cases import Case, LoadedCase, find_cases
 from napari_medmeta.bench.document import Table
 from napari_medmeta.bench.recall_copy import Copied, copied_labels, nearest
-from napari_medmeta.bench.recall_runs import Found, extent, groups_of, patient_of, tasks_of
+from napari_medmeta.bench.recall_runs import MEMORY, Found, extent, groups_of, patient_of, tasks_of
 from napari_medmeta.core import Geometry, Volume
 from napari_medmeta.core.phantoms import torso_ct
 from napari_medmeta.io import write_image, write_labels
@@ -145,3 +145,43 @@ def test_cases_without_a_second_patient_are_refused(
     words = ["evaluate", "recall", "--data", str(patients), "--out", str(tmp_path / "out"), "--cases", "torso_0"]
     assert cli.main(words) == 2
     assert "No two cases" in capsys.readouterr().err
+
+
+def results(out: Path) -> dict[str, list[dict[str, float]]]:
+    return {
+        path.name: [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        for path in sorted(out.glob("*.jsonl"))
+    }
+
+
+def test_own_weights_of_the_memory_take_part_and_their_runs_are_kept_apart(patients: Path, tmp_path: Path) -> None:
+    import torch
+
+    from napari_medmeta.engine.learners.registry import save_modules, shipped_modules
+
+    modules = shipped_modules(MEMORY)
+    with torch.no_grad():
+        for tensor in (p for module in modules.values() for p in module.parameters()):
+            tensor.mul_(0.5)
+    own, out = tmp_path / "own", tmp_path / "out"
+    save_modules(own, MEMORY, modules, training={})
+    words = ["evaluate", "recall", "--data", str(patients), "--out", str(out), "--targets", "1"]
+    assert cli.main(words) == 0
+    assert cli.main([*words, "--weights", str(own)]) == 0
+    (_, (shipped,)), (_, (changed,)) = sorted(results(out).items(), key=lambda item: len(item[0]))
+    assert shipped["remembered"] != changed["remembered"]
+    assert shipped["recalled"] == changed["recalled"]
+
+
+@pytest.mark.parametrize("application", ["recall", "diagnosis"])
+def test_a_folder_without_weights_is_refused_before_anything_is_measured(
+    patients: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], application: str
+) -> None:
+    out = tmp_path / "out"
+    words = ["evaluate", application, "--data", str(patients), "--out", str(out), "--weights", str(tmp_path / "own")]
+    if application == "diagnosis":
+        rows = ["case,finding,patient", *(f"torso_{n},f{n},p{n}" for n in range(2))]
+        (patients / "cases.csv").write_text("\n".join(rows), encoding="utf-8")
+    assert cli.main(words) == 2
+    assert "There is no folder" in capsys.readouterr().err
+    assert list(out.iterdir()) == []
