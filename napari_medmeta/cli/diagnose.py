@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_medmeta.cli.options import names, progress_bar, require_writable, write_json
+from napari_medmeta.cli.options import add_file_to_actions, names, progress_bar, require_writable, write_json
 from napari_medmeta.core.diagnosis import RESEARCH_AID
 from napari_medmeta.core.types import MAX_STRUCTURES
 
@@ -55,6 +55,7 @@ def add_parser(subparsers: Subparsers) -> None:
     export.add_argument("output", type=Path, metavar="OUT.medcases")
     take = actions.add_parser("import", help="take over all cases of another file")
     take.add_argument("input", type=Path, metavar="IN.medcases")
+    add_file_to_actions(actions, metavar="CASES")
     parser.set_defaults(run=run)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_medmeta.cli.options import require_writable
+from napari_medmeta.cli.options import add_file_to_actions, require_writable
 from napari_medmeta.cli.source import library_file
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ def add_parser(subparsers: Subparsers) -> None:
     export.add_argument("--overwrite", action="store_true", help="replace OUT.medlib where it is there already")
     take = actions.add_parser("import", help="take over all entries of another library file")
     take.add_argument("input", type=Path, metavar="IN.medlib")
+    add_file_to_actions(actions, metavar="LIBRARY")
     parser.set_defaults(run=run)
 
 

@@ -18,7 +18,16 @@ if TYPE_CHECKING:
 
     Subparsers: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]
 
-__all__ = ["add_device", "add_weights", "integers", "names", "progress_bar", "require_writable", "write_json"]
+__all__ = [
+    "add_device",
+    "add_file_to_actions",
+    "add_weights",
+    "integers",
+    "names",
+    "progress_bar",
+    "require_writable",
+    "write_json",
+]
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
@@ -31,6 +40,14 @@ def add_device(parser: argparse.ArgumentParser, *, default: str = "auto") -> Non
         default=default,
         help="where to compute; auto takes a graphics card if there is one",
     )
+
+
+def add_file_to_actions(actions: Subparsers, *, metavar: str) -> None:
+    """Let ``--file``, an option of the command itself, stand behind the action as well, where most would write it."""
+    for action in set(actions.choices.values()):
+        action.add_argument(
+            "--file", type=Path, default=argparse.SUPPRESS, metavar=metavar, help="the same as before the action"
+        )
 
 
 def add_weights(parser: argparse.ArgumentParser, which: str) -> None:

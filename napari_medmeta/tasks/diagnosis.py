@@ -162,11 +162,7 @@ class Diagnoser:
         self._cases = tuple(cases)
         self.findings = _findings(self._cases)
         if len(self.findings) < 2:
-            raise MissingExamplesError(
-                f"There are kept cases of {len(self.findings)} findings to compare with",
-                expected="cases of at least two, such as an illness and normal, on the same kind of scan",
-                next_step="Keep a measured case of another finding first",
-            )
+            raise _too_few(self.findings)
         places = {name.casefold(): i for i, name in enumerate(self.findings)}
         self._numbers = np.array([places[c.finding.casefold()] for c in self._cases])
         self._features = tuple(sorted({f for c in self._cases for f in c.measured.values}))
@@ -185,6 +181,9 @@ class Diagnoser:
         """
         alike = [c for c in self._cases if comparable(case.modality, c.measured.modality)]
         if len(alike) < len(self._cases):
+            found = _findings(alike)
+            if len(found) < 2:
+                raise _too_few(found, of_other_kind=len(self._cases) - len(alike))
             return Diagnoser(alike).classify(case)
         model, x = self._model(case)
         scores = model.log_likelihoods(x) * model.temperature
@@ -289,6 +288,19 @@ def _findings(cases: Iterable[KnownCase]) -> tuple[str, ...]:
     for case in cases:
         found.setdefault(case.finding.casefold(), case.finding)
     return tuple(found[key] for key in sorted(found))
+
+
+def _too_few(findings: Sequence[str], *, of_other_kind: int = 0) -> MissingExamplesError:
+    kind = " of this kind of scan" if of_other_kind else ""
+    found = f"All cases kept{kind} show one finding, {findings[0]}" if findings else f"No case{kind} is kept yet"
+    others = "" if not of_other_kind else f" ({of_other_kind} of other kinds cannot be compared: CT is not MR)"
+    return MissingExamplesError(
+        found + others,
+        expected="cases of at least two findings, such as an illness and normal",
+        next_step="Measure a patient of another finding and keep it first"
+        if findings
+        else "Measure patients whose finding you know, and keep them first",
+    )
 
 
 def _distinct(clues: Sequence[Clue], most: int) -> Iterator[Clue]:

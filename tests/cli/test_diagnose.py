@@ -120,7 +120,7 @@ def test_many_cases_are_kept_at_once_from_a_list(
         (("keep", "--finding", "x"), "A case needs its scans"),
         (("keep", "--finding", "x", "--scan", "one.nii.gz"), "A case needs its scans"),
         (("keep", "--finding", "x", "--scan", "a", "b", "--scan", "c", "d"), "same phase"),
-        (("ask", "--scan", "a.nii.gz", "b.nii.gz"), "kept cases of 0 findings"),
+        (("ask", "--scan", "a.nii.gz", "b.nii.gz"), "No case is kept yet"),
     ],
 )
 def test_what_makes_no_sense_is_refused_and_nothing_is_written(
@@ -129,3 +129,15 @@ def test_what_makes_no_sense_is_refused_and_nothing_is_written(
     assert diagnose(tmp_path / "cases.medcases", *words) == 2
     assert message in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_library_may_be_named_before_or_behind_the_action(
+    library: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert diagnose(library, "list") == 0
+    before = capsys.readouterr().out
+    assert "dilated" in before
+    assert cli.main(["diagnose", "list", "--file", str(library)]) == 0
+    assert capsys.readouterr().out == before
+    assert cli.main(["diagnose", "--file", str(library), "list", "--file", str(tmp_path / "other.medcases")]) == 0
+    assert "empty" in capsys.readouterr().out

@@ -102,8 +102,10 @@ def test_findings_are_the_same_but_for_case() -> None:
 
 
 def test_one_finding_alone_cannot_be_compared() -> None:
-    with pytest.raises(MissingExamplesError, match="kept cases of 1 findings"):
+    with pytest.raises(MissingExamplesError, match="All cases kept show one finding, normal"):
         Diagnoser(NORMAL)
+    with pytest.raises(MissingExamplesError, match=r"No case is kept yet\."):
+        Diagnoser(())
 
 
 def test_cases_without_a_common_measurement_are_refused_with_what_is_needed() -> None:
@@ -116,8 +118,10 @@ def test_only_scans_of_one_kind_are_compared() -> None:
     on_mr = [replace(c, id=f"mr{c.id}", measured=MeasuredCase(Modality.MR, c.measured.values)) for c in LARGE]
     answer = diagnose(measured(spleen=600), [*LARGE, *NORMAL, *on_mr])
     assert {x.finding: x.cases for x in answer.likely} == {"large spleen": 3, "normal": 3}
-    with pytest.raises(MissingExamplesError):
+    with pytest.raises(MissingExamplesError, match="of this kind of scan show one finding, large spleen"):
         diagnose(measured(spleen=600, modality=Modality.MR), [*LARGE, *NORMAL, *on_mr])
+    with pytest.raises(MissingExamplesError, match=r"No case of this kind of scan is kept yet \(6 of other kinds"):
+        diagnose(measured(spleen=600, modality=Modality.MR), [*LARGE, *NORMAL])
 
 
 def test_a_measurement_that_some_cases_lack_is_used_where_every_finding_has_it() -> None:
