@@ -16,6 +16,7 @@ from napari_medmeta.ui.case import Case
 from napari_medmeta.ui.controller import Work
 
 if TYPE_CHECKING:
+    from napari_medmeta.core.diagnosis import KnownCase
     from napari_medmeta.tasks.diagnosis import Diagnosis
     from napari_medmeta.tasks.diagnosis_features import MeasuredScan
 
@@ -59,6 +60,12 @@ class DiagnosisDesk:
         self._case: Case | None = None
         self._patient = 0
         self._scans: dict[str, MeasuredScan] = {}
+        self._kept: KnownCase | None = None
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether this patient's measurements, as they are, are kept already."""
+        return self._kept is not None
 
     def take(self, case: Case) -> None:
         """Work on this scan from now on."""
@@ -85,6 +92,7 @@ class DiagnosisDesk:
         """Forget the measurements of this patient."""
         self._patient += 1
         self._scans.clear()
+        self._kept = None
         self.compared.emit(None)
         self._rest()
 
@@ -116,21 +124,32 @@ class DiagnosisDesk:
         if not self._ready():
             return False
         library, scans, desk, patient = self.library, dict(self._scans), id(self), self._patient
+        # Compared with itself, everybody is like their own finding.
+        itself = self._kept.id if self._kept is not None else ""
 
         def question(engine: Any) -> Compared:
             from napari_medmeta.tasks.diagnosis import Diagnoser
             from napari_medmeta.tasks.diagnosis_features import join_scans
 
-            diagnoser = Diagnoser(library.cases())
+            diagnoser = Diagnoser(c for c in library.cases() if c.id != itself)
             return Compared(desk, patient, diagnoser.classify(join_scans(scans)), diagnoser.check().words)
 
         self._ask(question, "Comparing …")
         return True
 
     def keep(self, finding: str) -> bool:
-        """Keep the measured patient as a case of ``finding``."""
+        """Keep the measured patient as a case of ``finding``; once, as the same twice would look like two alike."""
         case = self._case
         if case is None or not self._ready():
+            return False
+        if self._kept is not None:
+            case.controller.told.emit(
+                f"This patient is kept already, as {self._kept.finding}. Press New patient for the next one; "
+                "Cases … changes a finding."
+            )
+            return False
+        if not finding.strip():
+            case.controller.told.emit("Type the finding first, such as normal.")
             return False
         from napari_medmeta.tasks.diagnosis_features import join_scans
 
@@ -140,6 +159,7 @@ class DiagnosisDesk:
         except MedmetaError as error:
             case.controller.failed.emit(error)
             return False
+        self._kept = known
         case.controller.told.emit(f"Kept as a case of {known.finding}: measurements only, no image and no name.")
         self.changed.emit()
         return True
@@ -176,12 +196,21 @@ class DiagnosisDesk:
         if isinstance(answer, Compared):
             self.compared.emit(answer)
         else:
-            self._scans[answer.phase] = answer.scan
-            # An older answer does not know of this scan.
-            self.compared.emit(None)
-            if answer.still_open and self._case is not None:
-                self._case.controller.told.emit("Measured. Part of it was still an open proposal.")
+            self._note(answer)
         self._rest()
+
+    def _note(self, measured: _Measured) -> None:
+        again = measured.phase in self._scans
+        self._scans[measured.phase] = measured.scan
+        # What was kept or answered does not know of this scan.
+        self._kept = None
+        self.compared.emit(None)
+        words = "Measured. Part of it was still an open proposal." if measured.still_open else ""
+        if again:
+            which = measured.phase or "one scan"
+            words = f"{words} This replaces {which} of before: another scan of the patient needs a phase of its own."
+        if words and self._case is not None:
+            self._case.controller.told.emit(words.strip())
 
     def _worked(self, work: Work) -> None:
         # Stopped by hand, or another question took the place of ours: no answer will come.

@@ -12,7 +12,12 @@ from napari_medmeta.ui.diagnosis import Compared
 
 __all__ = ["AnswerBox"]
 
-COLUMNS = ("Finding", "Probability", "Kept cases")
+COLUMNS = ("Finding", "Among these", "Kept cases")
+COLUMN_TIPS = (
+    "As you typed it",
+    "Probability among the kept findings; they add up to 100 % whatever the patient has",
+    "How many cases of it were compared",
+)
 MOST_ROWS = 6
 
 
@@ -81,6 +86,10 @@ def _label() -> QLabel:
 def _table() -> QTableWidget:
     table = QTableWidget(0, len(COLUMNS))
     table.setHorizontalHeaderLabels(list(COLUMNS))
+    for column, tip in enumerate(COLUMN_TIPS):
+        item = table.horizontalHeaderItem(column)
+        if item is not None:
+            item.setToolTip(tip)
     table.setAccessibleName("Probability of each finding")
     table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
     table.setSelectionMode(QAbstractItemView.SelectionMode.NoSelection)

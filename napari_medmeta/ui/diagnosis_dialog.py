@@ -28,7 +28,8 @@ class CasesDialog(KeptDialog[KnownCase]):
     def __init__(self, library: CaseLibrary, parent: QWidget | None = None) -> None:
         super().__init__(library, WORDING, parent)
         self.refresh()
-        self.resize(640, 340)
+        # Wide enough for findings of two words beside the other columns.
+        self.resize(780, 340)
 
     def cells(self, item: KnownCase) -> tuple[str, ...]:
         """Return what the columns say of a case."""

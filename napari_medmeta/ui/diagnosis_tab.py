@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 __all__ = ["DiagnosisTab"]
 
 
+KEEP = "Keep as this finding"
+
+
 class DiagnosisTab(ApplicationTab):
     """What a patient's segmented scans are most like, among the cases that were kept.
 
@@ -54,14 +57,14 @@ class DiagnosisTab(ApplicationTab):
         self.phase = _chooser("Phase, such as end-systole", "Phase")
         self.phase.setToolTip("Only when a patient has several scans: what tells them apart, the same for all patients")
         self.measure = button("Measure this scan", "Measure all structures as they are shown", self._measure)
-        self.again = button("New patient", "Forget the measurements of this patient", self.desk.new_patient)
+        self.again = button("New patient", "Forget the measurements of this patient", self._new_patient)
         self.tray = QLabel()
         self.tray.setWordWrap(True)
         self.tray.setAccessibleName("Measured scans of this patient")
         self.ask = button("Which finding?", "Compare this patient with the kept cases", self._compare)
         self.answer = AnswerBox()
         self.finding = _chooser("Finding, such as normal", "Finding")
-        self.keep = button("Keep as this finding", "Keep the measurements: no image, no name", self._keep)
+        self.keep = button(KEEP, "Keep the measurements: no image, no name", self._keep)
         self.cases = button("Cases …", "List, rename, remove, export and import what is kept", self._manage)
         self._lay_out()
         self.desk.changed.connect(self._show)
@@ -88,6 +91,12 @@ class DiagnosisTab(ApplicationTab):
     def _measure(self) -> None:
         self.desk.measure(self.phase.currentText())
 
+    def _new_patient(self) -> None:
+        self.desk.new_patient()
+        # The last one's phase and finding are not this one's.
+        self.phase.setEditText("")
+        self.finding.setEditText("")
+
     def _compare(self) -> None:
         self.desk.compare()
 
@@ -105,6 +114,7 @@ class DiagnosisTab(ApplicationTab):
         self.measure.setEnabled(not self.desk.busy)
         for widget in (self.ask, self.keep):
             widget.setEnabled(bool(scans) and not self.desk.busy)
+        self.keep.setText("Kept" if self.desk.is_kept else KEEP)
 
     def _list_words(self) -> None:
         findings, phases = self.desk.words()

@@ -112,6 +112,50 @@ def test_phases_wait_until_all_are_measured(library: CaseLibrary) -> None:
     assert np.exp(kept.measured.values[ratio]) == pytest.approx(5 / 14)
 
 
+def test_a_patient_is_kept_once_and_not_compared_with_itself(library: CaseLibrary) -> None:
+    case = FakeCase()
+    case.paint(14)
+    desk, answers = desk_with(case, library)
+    desk.measure()
+    assert not desk.keep("  ")
+    assert case.told[-1] == "Type the finding first, such as normal."
+    assert not desk.is_kept
+    assert desk.keep("huge")
+    assert desk.is_kept
+    assert not desk.keep("huge")
+    assert case.told[-1].startswith("This patient is kept already, as huge.")
+    assert len(library.cases()) == 5
+    desk.compare()
+    assert {x.finding for x in answers[-1].diagnosis.likely} == {"large", "small"}
+
+
+def test_what_is_measured_anew_can_be_kept_again_and_so_can_the_next_patient(library: CaseLibrary) -> None:
+    case = FakeCase()
+    case.paint(14)
+    desk, _ = desk_with(case, library)
+    desk.measure()
+    desk.keep("large")
+    desk.measure("end-systole")
+    assert not desk.is_kept
+    assert desk.keep("large")
+    desk.new_patient()
+    desk.measure()
+    assert desk.keep("large")
+    assert len(library.cases()) == 7
+
+
+def test_a_phase_that_is_measured_twice_says_that_it_replaces_the_first(library: CaseLibrary) -> None:
+    case = FakeCase()
+    case.paint(14)
+    desk, _ = desk_with(case, library)
+    desk.measure("end-systole")
+    assert not any("replaces" in words for words in case.told)
+    desk.measure("End-systole")
+    assert "This replaces end-systole of before" in case.told[-1]
+    desk.measure("end-diastole")
+    assert sum("replaces" in words for words in case.told) == 1
+
+
 class Waiting(InlineRunner):
     """Answers a question when it is told to."""
 
@@ -167,6 +211,8 @@ def test_keeping_needs_a_name_for_the_finding(library: CaseLibrary) -> None:
     desk, _ = desk_with(case, library)
     desk.measure()
     assert not desk.keep("   ")
+    assert case.told[-1].startswith("Type the finding first")
+    assert not desk.keep("x" * 101)
     assert "no name for a finding" in case.failed[-1]
     assert len(library.cases()) == 4
 
@@ -241,9 +287,24 @@ def test_a_comparison_that_fails_says_why_and_lets_go_on(panel: Any, tmp_path: P
     tab.measure.click()
     qtbot.waitUntil(lambda: tab.ask.isEnabled(), timeout=20_000)
     tab.ask.click()
-    qtbot.waitUntil(lambda: "kept cases of 0 findings" in panel.message(), timeout=20_000)
+    qtbot.waitUntil(lambda: "No case is kept yet" in panel.message(), timeout=20_000)
     assert tab.ask.isEnabled()
     assert tab.answer.value() is None
+    tab.release()
+
+
+def test_a_new_patient_begins_without_the_last_one_s_words(panel: Any, library: CaseLibrary, qtbot: Any) -> None:
+    tab = tab_of(panel, library, qtbot)
+    painted(panel)
+    tab.phase.setEditText("end-systole")
+    tab.measure.click()
+    qtbot.waitUntil(lambda: tab.keep.isEnabled(), timeout=20_000)
+    tab.finding.setEditText("large")
+    tab.keep.click()
+    assert tab.keep.text() == "Kept"
+    tab.again.click()
+    assert (tab.phase.currentText(), tab.finding.currentText()) == ("", "")
+    assert tab.keep.text() == "Keep as this finding"
     tab.release()
 
 
