@@ -19,10 +19,19 @@ __all__ = ["Detecting", "Elsewhere", "Request", "detected_by_the_engine", "from_
 
 @dataclass(frozen=True, eq=False)
 class Elsewhere:
-    """Lesions that are not painted on the open scan: ``learn`` is called in the background, with the engine."""
+    """Lesions that are not painted on the open scan.
+
+    Parameters
+    ----------
+    learn
+        Called in the background, with the engine.
+    uncover
+        Puts away what lies over the open scan, where the lesions are shown in the same window.
+    """
 
     name: str
     learn: Callable[[Any], LesionExamples]
+    uncover: Callable[[], None] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,16 +75,18 @@ def from_library(name: str, entries: Sequence[LibraryEntry]) -> Elsewhere:
     return Elsewhere(f"Library: {name}", learn)
 
 
-def from_other_scan(name: str, volume: Volume, labels: LabelArray) -> Elsewhere:
-    """Return the lesions painted on another scan, both (I, J, K) on its grid; they are learnt once."""
+def from_other_scan(
+    name: str, volume: Volume, read: Callable[[], LabelArray], *, uncover: Callable[[], None] | None = None
+) -> Elsewhere:
+    """Return the lesions painted on another scan; ``read`` gives them, on its grid, when they are learnt, once."""
     learnt: list[LesionExamples] = []
 
     def learn(engine: Any) -> LesionExamples:
         if not learnt:
-            learnt.append(_learnt_on(engine, volume, labels))
+            learnt.append(_learnt_on(engine, volume, read()))
         return learnt[0]
 
-    return Elsewhere(name, learn)
+    return Elsewhere(name, learn, uncover)
 
 
 def _learnt_on(engine: Any, volume: Volume, labels: LabelArray) -> LesionExamples:

@@ -107,8 +107,9 @@ class DetectionTab(ApplicationTab):
     def look(self) -> None:
         """Look for what resembles the lesions chosen."""
         number = self._source.currentIndex()
-        if self.desk is not None:
-            self.desk.find(self._sources[number] if 0 <= number < len(self._sources) else None)
+        source = self._sources[number] if 0 <= number < len(self._sources) else None
+        if self.desk is not None and self.desk.find(source) and source is not None and source.uncover is not None:
+            source.uncover()
 
     def export(self, path: Path) -> bool:
         """Write the list as CSV or JSON."""
@@ -283,7 +284,7 @@ class DetectionTab(ApplicationTab):
 
     def _from_other_scans(self, case: Case) -> list[Elsewhere]:
         layers = self.panel.viewer.layers if self.panel.viewer is not None else ()
-        return [from_other_scan(name, volume, labels) for name, volume, labels, _ in labelled_scans(layers, case)]
+        return [from_other_scan(s.name, s.volume, s.values, uncover=s.hide) for s in labelled_scans(layers, case)]
 
 
 class _SourceBox(QComboBox):

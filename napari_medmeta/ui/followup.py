@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +31,16 @@ if TYPE_CHECKING:
 __all__ = ["Carrying", "FollowUpDesk", "Prior", "Request", "better_of", "prior_in_files", "prior_in_memory"]
 
 
+NOTHING_UP_TO = 0.5
+"""Expected Dice of a carried slice up to which the engine is believed that nothing is there; see `better_of`."""
+
+
+LITTLE = 0.5
+"""Where no structure promises a higher Dice, more of what was carried is expected to be wrong than right."""
+ALIKE = "That is little: do both scans show the same part of the body?"
+GO_ON = "Accept a slice (A), or correct it by painting."
+
+
 @dataclass(frozen=True, eq=False)
 class LoadedPrior:
     """A prior scan with its labels (on its own grid), and what they are called where that is known."""
@@ -41,10 +52,19 @@ class LoadedPrior:
 
 @dataclass(frozen=True, eq=False)
 class Prior:
-    """A prior scan with labels that can be carried; ``load`` is called in the background."""
+    """A prior scan with labels that can be carried.
+
+    Parameters
+    ----------
+    load
+        Called in the background.
+    uncover
+        Puts away what lies over the open scan, where the prior scan is shown in the same window.
+    """
 
     name: str
     load: Callable[[], LoadedPrior]
+    uncover: Callable[[], None] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,11 +158,13 @@ class FollowUpDesk(JobDesk["tuple[LoadedPrior, Carried]"]):
         if prior is None:
             self._fail(
                 MissingExamplesError(
-                    "No prior scan is chosen",
+                    "No earlier scan is chosen",
                     next_step="Choose its image and its labels, or drop both onto the window",
                 )
             )
             return False
+        if prior.uncover is not None:
+            prior.uncover()
         request = Request(prior, self._volume, kind, self._controller.focus.axis)
         self._begin(request, lambda _: self._carrying(request))
         return True
@@ -173,7 +195,8 @@ class FollowUpDesk(JobDesk["tuple[LoadedPrior, Carried]"]):
         controller.receive(controller.blend(proposal))
         names = {s.id: s.name for s in controller.structures}
         told = ", ".join(f"{names.get(s, '?')} (expected Dice {d:.2f})" for s, d in proposal.expected_dice.items())
-        controller.told.emit(f"Carried from the prior scan: {told}. Accept a slice (A), or correct it by painting.")
+        little = max(proposal.expected_dice.values(), default=0.0) < LITTLE
+        controller.told.emit(f"Carried from the earlier scan: {told}. {ALIKE if little else GO_ON}")
 
     def _numbers(self, structures: tuple[int, ...], names: Mapping[int, str]) -> dict[int, int]:
         """Return the table's number for each label value of the prior scan, adding what is missing to the table."""
@@ -203,15 +226,20 @@ class FollowUpDesk(JobDesk["tuple[LoadedPrior, Carried]"]):
 def better_of(proposal: Proposal, carried: Proposal) -> Proposal:
     """Return ``proposal`` with those slices of ``carried`` that promise a higher Dice than its own.
 
-    Slices are compared where both were judged along the same axis.
+    Slices are compared where both were judged along the same axis. Where ``proposal`` holds nothing on a slice, it
+    says that nothing is there. With a carried Dice of e to be expected, something is there with a probability of e at
+    least, as Dice is at most 1: nothing is the better answer up to an e of `NOTHING_UP_TO`, 1 - e being less than e
+    beyond.
     """
     box = proposal.box.union(carried.box)
     labels, confidence = proposal.labels_in(box), proposal.confidence_in(box)
     older, surer = carried.labels_in(box), carried.confidence_in(box)
     slice_dice = dict(proposal.slice_dice)
+    judged = {ref.axis for ref in slice_dice}
     for ref, dice in carried.slice_dice.items():
-        if ref in slice_dice and dice > slice_dice[ref]:
-            at = tuple(ref.index - box.start[a] if a == ref.axis else slice(None) for a in range(3))
+        at = tuple(ref.index - box.start[a] if a == ref.axis else slice(None) for a in range(3))
+        empty = ref not in slice_dice and ref.axis in judged and not labels[at].any()
+        if dice > (NOTHING_UP_TO if empty else slice_dice.get(ref, math.inf)):
             labels[at], confidence[at], slice_dice[ref] = older[at], surer[at], dice
     return Proposal(
         generation=proposal.generation,
@@ -236,12 +264,20 @@ def prior_in_files(scan: Path, labels: Path) -> Prior:
         named = read_named_labels(labels, like=volume.geometry, source=scan)
         return LoadedPrior(volume, named.labels, named.names)
 
-    return Prior(f"{labels.name} on {scan.name}", load)
+    # Exports call every scan the same; the folder tells which it is.
+    return Prior(f"{scan.parent.name}: {labels.name} on {scan.name}", load)
 
 
-def prior_in_memory(name: str, volume: Volume, labels: LabelArray, names: Mapping[int, str]) -> Prior:
-    """Return a prior scan and its labels that are open in the window."""
-    return Prior(name, lambda: LoadedPrior(volume, labels, names))
+def prior_in_memory(
+    name: str,
+    volume: Volume,
+    read: Callable[[], LabelArray],
+    names: Mapping[int, str],
+    *,
+    uncover: Callable[[], None] | None = None,
+) -> Prior:
+    """Return a prior scan that is open in the window; ``read`` gives its labels."""
+    return Prior(name, lambda: LoadedPrior(volume, read(), names), uncover)
 
 
 def carried_by_registration(request: Request) -> tuple[LoadedPrior, Carried]:

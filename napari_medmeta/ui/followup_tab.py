@@ -216,8 +216,8 @@ class FollowUpTab(ApplicationTab):
     def _in_window(self, case: Case) -> list[Prior]:
         layers = self.panel.viewer.layers if self.panel.viewer is not None else ()
         return [
-            prior_in_memory(name, volume, values, names_of_layer(labels))
-            for name, volume, values, labels in labelled_scans(layers, case)
+            prior_in_memory(s.name, s.volume, s.values, names_of_layer(s.labels), uncover=s.hide)
+            for s in labelled_scans(layers, case)
         ]
 
 

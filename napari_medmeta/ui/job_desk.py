@@ -113,6 +113,8 @@ class JobDesk(ABC, Generic[Found]):
     def _begin(self, request: Request, work: Callable[[Any], Found]) -> None:
         """Call ``work`` with the engine in the background; what was asked before is dropped."""
         self._drop()
+        # What was told of the question before is of no use any more.
+        self._controller.told.emit("")
         self._job = _Job(request, work)
         self.changed.emit()
         self._controller.ask_engine(self._job)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from napari.layers import Image, Labels
@@ -17,11 +18,11 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_medmeta.core import LabelArray, Volume
+from napari_medmeta.core import BACKGROUND, MAX_STRUCTURES, InputError, LabelArray, Volume
 from napari_medmeta.ui.case import Case
 from napari_medmeta.ui.scan import geometry_of, scan_of_layer
 
-__all__ = ["labelled_scans", "line", "named_choice", "reading_table", "table_texts"]
+__all__ = ["LabelledScan", "labelled_scans", "line", "named_choice", "reading_table", "table_texts"]
 
 LETTERS = 10
 """Of a choice that are in sight at least: a long name must not make the whole dock wider."""
@@ -73,16 +74,55 @@ def table_texts(table: QTableWidget) -> list[tuple[str, ...]]:
     return [tuple(item.text() if item is not None else "" for item in row) for row in items]
 
 
-def labelled_scans(layers: Sequence[object], case: Case) -> Iterator[tuple[str, Volume, LabelArray, Labels]]:
-    """Find labels on scans other than the open one: what to call them, the scan, its labels and their layer.
+@dataclass(frozen=True, eq=False)
+class LabelledScan:
+    """A scan in the window other than the open one, with labels on it.
 
-    Scan and labels are (I, J, K) on the same grid.
+    Parameters
+    ----------
+    name
+        What to call both.
+    image, labels
+        Their layers, on the same grid.
     """
+
+    name: str
+    image: Image
+    labels: Labels
+
+    @property
+    def volume(self) -> Volume:
+        """The scan, (I, J, K)."""
+        return scan_of_layer(self.image).volume(np.asarray(self.image.data))
+
+    def values(self) -> LabelArray:
+        """Return the labels, (I, J, K) on the grid of the scan.
+
+        Raises
+        ------
+        InputError
+            When they are no structures' numbers.
+        """
+        values = np.asarray(self.labels.data)
+        low, high = (int(values.min()), int(values.max())) if values.size else (0, 0)
+        if low < BACKGROUND or high > MAX_STRUCTURES:
+            raise InputError(
+                f"The labels of {self.labels.name} go from {low} to {high}",
+                expected=f"0 for background and 1 to {MAX_STRUCTURES} for structures",
+            )
+        return values.astype(np.uint8)
+
+    def hide(self) -> None:
+        """Let the open scan be seen, which both would cover."""
+        self.image.visible = self.labels.visible = False
+
+
+def labelled_scans(layers: Sequence[object], case: Case) -> Iterator[LabelledScan]:
+    """Find labels on scans other than the open one."""
     ours = (case.image, case.layers.segmentation, case.layers.proposal, case.layers.uncertainty)
     others = [layer for layer in layers if all(layer is not o for o in ours)]
     images = [layer for layer in others if isinstance(layer, Image) and layer.data.ndim == 3 and not layer.rgb]
     for labels in (layer for layer in others if isinstance(layer, Labels) and layer.data.ndim == 3):
         image = next((i for i in images if geometry_of(i).same_grid(geometry_of(labels))), None)
         if image is not None:
-            volume = scan_of_layer(image).volume(np.asarray(image.data))
-            yield f"{labels.name} on {image.name}", volume, np.asarray(labels.data).astype(np.uint8), labels
+            yield LabelledScan(f"{labels.name} on {image.name}", image, labels)

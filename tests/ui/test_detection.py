@@ -443,7 +443,7 @@ def test_the_tab_lists_candidates_and_marks_them_by_points(
     (layer,) = points_in(viewer)
     # Each reaches over two slices, and is marked on both.
     np.testing.assert_array_equal(layer.data[::2], PLACES)
-    np.testing.assert_array_equal(layer.data[1::2], np.array(PLACES) + [1, 0, 0])
+    np.testing.assert_array_equal(layer.data[1::2], np.add(PLACES, (1, 0, 0)))
     assert list(layer.features["number"]) == ["1", "1", "2", "2", "3", "3"]
     assert viewer.layers.selection.active is active
     assert detector.threads == {"napari-medmeta engine"}

@@ -30,7 +30,7 @@ def prior_labels() -> Any:
 
 
 def prior(names: dict[int, str] | None = None) -> Prior:
-    return prior_in_memory("yesterday", make_volume(), prior_labels(), {2: "Liver"} if names is None else names)
+    return prior_in_memory("yesterday", make_volume(), prior_labels, {2: "Liver"} if names is None else names)
 
 
 class Carrier:
@@ -41,6 +41,7 @@ class Carrier:
         self.fail_with: Exception | None = None
         self.gate: threading.Event | None = None
         self.threads: set[str] = set()
+        self.dice = 0.83
 
     def __call__(self, request: Request) -> tuple[LoadedPrior, Carried]:
         self.asked.append(request)
@@ -54,7 +55,7 @@ class Carrier:
         moved = np.roll(loaded.labels == 2, 1, axis=0).astype(np.float32)
         slices = {SliceRef(0, i): 0.8 for i in range(2, 5)}
         carrying = Carrying(Box.whole(SHAPE), (2,), moved[None])
-        expected = Expected({2: 0.83}, slices)
+        expected = Expected({2: self.dice}, slices)
         return loaded, Carried(carrying, SHAPE, Alignment(), expected, (), ("It was left out",))
 
 
@@ -152,11 +153,40 @@ def test_slices_that_promise_more_from_the_engine_are_the_engine_s() -> None:
     np.testing.assert_array_equal(better_of(engine, carried).labels, engine.labels)
 
 
+def whole(labels: Any, slice_dice: dict[SliceRef, float]) -> Proposal:
+    return Proposal(
+        generation=0,
+        box=Box.whole(SHAPE),
+        labels=labels.astype(np.uint8),
+        confidence=np.full(SHAPE, 0.9, np.float32),
+        covered=Box.whole(SHAPE),
+        slice_dice=slice_dice,
+    )
+
+
+def test_a_carried_slice_stays_where_the_engine_holds_nothing_unless_little_is_expected_of_it() -> None:
+    labels = np.zeros(SHAPE)
+    labels[:3, 3:9, 4:10] = 1
+    carried = whole(labels, {SliceRef(0, 0): 0.5, SliceRef(0, 1): 0.51, SliceRef(0, 2): 0.9})
+    only_one = np.where(np.arange(SHAPE[0])[:, None, None] == 2, labels, 0)
+    engine = whole(only_one, {SliceRef(0, 2): 0.95})
+    assert list(better_of(engine, carried).labels.any(axis=(1, 2))[:3]) == [False, True, True]
+    assert better_of(engine, carried).slice_dice == {SliceRef(0, 1): 0.51, SliceRef(0, 2): 0.95}
+
+
+def test_nothing_is_compared_with_an_engine_that_judged_along_another_axis() -> None:
+    labels = np.zeros(SHAPE)
+    labels[:3, 3:9, 4:10] = 1
+    carried = whole(labels, {SliceRef(0, 1): 0.9})
+    engine = whole(np.zeros(SHAPE), {SliceRef(1, 4): 0.6})
+    assert not better_of(engine, carried).labels.any()
+
+
 def test_without_a_prior_the_user_is_told_what_to_do() -> None:
     carrier = Carrier()
     _, desk, said = desk_of(carrier)
     assert not desk.carry(None)
-    assert "No prior scan is chosen" in said[-1]
+    assert "No earlier scan is chosen" in said[-1]
     assert carrier.asked == []
 
 
@@ -207,8 +237,41 @@ def test_labels_on_another_scan_in_the_window_can_be_carried(panel: Any, tab: An
     tab.list_priors()
     assert tab._prior.currentText() == "organs on earlier"
     assert tab.carry()
+    # They would cover today's scan, on which the proposal is to be looked at.
+    assert [layer.name for layer in panel.viewer.layers if not layer.visible] == ["earlier", "organs"]
     qtbot.waitUntil(lambda: bool(tab.texts()), timeout=5000)
     assert tab.texts()[0][0] == "Structure 2"
+
+
+def test_labels_that_are_no_structures_numbers_are_refused_in_words(panel: Any, tab: Any, qtbot: Any) -> None:
+    earlier = make_volume()
+    data, arguments = layer_arguments(earlier)
+    panel.viewer.add_image(data, **{**arguments, "name": "earlier"})
+    labels, placed = label_arguments(prior_labels(), earlier.geometry, name="organs")
+    panel.viewer.add_labels(labels.astype(np.int32) * 1000, **placed)
+    tab.list_priors()
+    tab.carry()
+    qtbot.waitUntil(lambda: not tab.desk.busy, timeout=5000)
+    assert "The labels of organs go from 0 to 2000" in panel.message()
+    assert tab.texts() == []
+
+
+def test_files_of_the_same_names_are_told_apart_by_their_folders(tab: Any, tmp_path: Any) -> None:
+    for folder in ("2019", "2021"):
+        tab.use_files(tmp_path / folder / "scan.nii.gz", tmp_path / folder / "organs.nii.gz")
+    assert [tab._prior.itemText(n) for n in range(2)] == [f"{y}: organs.nii.gz on scan.nii.gz" for y in (2019, 2021)]
+    assert tab._prior.currentIndex() == 1
+
+
+def test_little_hope_is_told_with_its_most_likely_cause() -> None:
+    carrier = Carrier()
+    _, desk, said = desk_of(carrier)
+    desk.carry(prior())
+    assert "same part of the body" not in said[-1]
+    carrier.dice = 0.3
+    desk.carry(prior())
+    assert "expected Dice 0.30" in said[-1]
+    assert said[-1].endswith("do both scans show the same part of the body?")
 
 
 def test_files_are_read_and_carried_off_the_window_s_thread(tab: Any, qtbot: Any, tmp_path: Any) -> None:
