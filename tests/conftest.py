@@ -38,15 +38,21 @@ def shared_data() -> Path:
 def write_ct_series() -> Callable[..., Path]:
     """Return a function that writes (slices, rows, columns) int16 pixels as a CT series of a named patient."""
 
-    def write(folder: Path, pixels: Any, *, spacing_mm: tuple[float, float, float] = (5.0, 1.0, 1.0)) -> Path:
+    def write(
+        folder: Path,
+        pixels: Any,
+        *,
+        spacing_mm: tuple[float, float, float] = (5.0, 1.0, 1.0),
+        series_uid: str = "1.2.3.4",
+    ) -> Path:
         from pydicom.dataset import Dataset, FileMetaDataset
         from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
         folder.mkdir()
         for index, plane in enumerate(pixels):
             data = Dataset()
-            data.SOPClassUID, data.SOPInstanceUID = CTImageStorage, f"1.2.3.4.{index + 1}"
-            data.StudyInstanceUID, data.SeriesInstanceUID, data.FrameOfReferenceUID = "1.2.3", "1.2.3.4", "1.2.3.9"
+            data.SOPClassUID, data.SOPInstanceUID = CTImageStorage, f"{series_uid}.{index + 1}"
+            data.StudyInstanceUID, data.SeriesInstanceUID, data.FrameOfReferenceUID = "1.2.3", series_uid, "1.2.3.9"
             data.Modality, data.SeriesDescription, data.PatientName = "CT", "thin soft", "Doe^Jane"
             data.PatientID, data.PatientBirthDate, data.StudyDate = "PAT0815", "19700102", "20010203"
             data.ImagePositionPatient = [-12, -10, spacing_mm[0] * index]

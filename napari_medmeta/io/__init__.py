@@ -3,7 +3,7 @@
 from napari_medmeta.io._image import NamedLabels
 from napari_medmeta.io._suffix import DICOM_SUFFIXES, WRITABLE_SUFFIXES
 from napari_medmeta.io.describe import describe
-from napari_medmeta.io.dicom import SeriesInfo, is_dicom_labels, list_series
+from napari_medmeta.io.dicom import SeriesInfo, is_dicom, is_dicom_labels, list_series
 from napari_medmeta.io.dicom.segmentation import require_segmentable, write_segmentation
 from napari_medmeta.io.measurements import (
     measurement_rows,
@@ -33,6 +33,7 @@ __all__ = [
     "SeriesInfo",
     "can_read",
     "describe",
+    "is_dicom",
     "is_dicom_labels",
     "is_dicom_source",
     "list_series",

@@ -11,13 +11,12 @@ import napari
 import numpy as np
 import numpy.typing as npt
 from napari.utils.notifications import show_info, show_warning
-from qtpy.QtWidgets import QApplication, QDialog
 
 from napari_medmeta import io
 from napari_medmeta.core import Geometry, GeometryMismatchError, MedmetaError, Volume
-from napari_medmeta.ui.dialogs import SeriesChooser
 from napari_medmeta.ui.label_names import NAMES_KEY
 from napari_medmeta.ui.scan import Scan, label_arguments, layer_arguments, scan_record
+from napari_medmeta.ui.series import Wanted, choose_series, series_of_slice
 
 __all__ = ["get_reader"]
 
@@ -32,6 +31,9 @@ FILES_LOOKED_AT = 64
 
 MOST_LABELS = 255
 """A file with more values than a label can have is a scan."""
+
+SERIES_KEY = "napari_medmeta_series"
+"""Where an image layer's metadata keeps the DICOM series that it was read from."""
 
 NOTHING: list[LayerData] = [(None,)]
 """What napari understands as "read, and there is no layer"."""
@@ -67,8 +69,12 @@ def _read(path: str | Sequence[str]) -> list[LayerData]:
         if io.is_dicom_labels(file):
             # A DICOM file's own name is often the patient's.
             return _label_layer(_dicom_labels(file), name="DICOM segmentation")
-        series, chosen = _choose_series(file)
-        return _layers(io.read_volume(file, series=series), file) if chosen else NOTHING
+        if _is_open(series_of_slice(file)):
+            # Somebody dropped all slices of a series: the first of them opened it.
+            _tell("The series of this slice is open already.")
+            return NOTHING
+        wanted = choose_series(file)
+        return _layers(io.read_volume(wanted.path, series=wanted.volume), wanted) if wanted is not None else NOTHING
     except MedmetaError as error:
         _refuse(error)
         return NOTHING
@@ -77,18 +83,23 @@ def _read(path: str | Sequence[str]) -> list[LayerData]:
 def _refuse(error: MedmetaError) -> None:
     show_warning(error.message)
     # napari shows the first words only, and not for long.
+    _tell(error.message, is_error=True)
+
+
+def _tell(text: str, *, is_error: bool = False) -> None:
     from napari_medmeta.ui.commands import panel_of
 
     viewer = napari.current_viewer()
     panel = panel_of(viewer) if viewer is not None else None
     if panel is not None:
-        panel.body.footer.set_message(error.message, is_error=True)
+        panel.body.footer.set_message(text, is_error=is_error)
 
 
-def _layers(volume: Volume, file: Path) -> list[LayerData]:
-    if _is_labels(volume, file):
-        return _label_layer(io.read_named_labels(file), name=volume.name)
+def _layers(volume: Volume, wanted: Wanted) -> list[LayerData]:
+    if _is_labels(volume, wanted.path):
+        return _label_layer(io.read_named_labels(wanted.path), name=volume.name)
     data, arguments = layer_arguments(volume)
+    arguments["metadata"] = {**arguments["metadata"], SERIES_KEY: wanted.series_uid}
     if volume.notes:
         show_info(" ".join(volume.notes))
     return [(data, arguments, "image")]
@@ -136,22 +147,14 @@ def _scan_is_open(geometry: Geometry) -> bool:
     return any(scan.grid.original.same_grid(geometry) for scan in _open_scans())
 
 
+def _is_open(series: str | None) -> bool:
+    viewer = napari.current_viewer()
+    layers = viewer.layers if viewer is not None else ()
+    return series is not None and any(layer.metadata.get(SERIES_KEY) == series for layer in layers)
+
+
 def _open_scans() -> list[Scan]:
     viewer = napari.current_viewer()
     layers = viewer.layers if viewer is not None else ()
     found = (scan_record(layer) for layer in layers if isinstance(layer, napari.layers.Image))
     return [scan for scan in found if scan is not None]
-
-
-def _choose_series(path: Path) -> tuple[str | None, bool]:
-    if not path.is_dir():
-        return None, True
-    series = io.list_series(path)
-    if len([s for s in series if s.problem is None]) < 2 or QApplication.instance() is None:
-        only = [s.uid for s in series if s.problem is None]
-        return (only[0] if only else None), True
-    chooser = SeriesChooser(series)
-    if chooser.exec() != QDialog.DialogCode.Accepted:
-        return None, False
-    number = chooser.value()
-    return (series[number].uid, True) if number is not None else (None, False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from ui_fakes import make_volume
 
 from napari_medmeta import io
 from napari_medmeta.core import Geometry, GeometryMismatchError, Volume
-from napari_medmeta.ui import reader, samples, writer
+from napari_medmeta.ui import reader, samples, series, writer
 from napari_medmeta.ui.keys import KEYS, settings_name
 from napari_medmeta.ui.preferences import Preferences, load_preferences
 from napari_medmeta.ui.reader import get_reader
@@ -313,7 +314,7 @@ def test_labels_of_a_turned_scan_are_refused_by_their_angle() -> None:
 def test_several_series_are_asked_about(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Series:
         def __init__(self, uid: str) -> None:
-            self.uid, self.problem = uid, None
+            self.uid, self.series_uid, self.problem = uid, uid, None
 
     asked: list[int] = []
 
@@ -330,7 +331,7 @@ def test_several_series_are_asked_about(tmp_path: Path, monkeypatch: pytest.Monk
             return 1
 
     monkeypatch.setattr(reader.io, "list_series", lambda path: (Series("a"), Series("b")))
-    monkeypatch.setattr(reader, "SeriesChooser", Chooser)
+    monkeypatch.setattr(series, "SeriesChooser", Chooser)
     monkeypatch.setattr(reader.io, "can_read", lambda path: True)
     wanted: list[str | None] = []
 
@@ -344,6 +345,56 @@ def test_several_series_are_asked_about(tmp_path: Path, monkeypatch: pytest.Monk
     found(str(tmp_path))
     assert asked == [2]
     assert wanted == ["b"]
+
+
+@pytest.fixture
+def exported(tmp_path: Path, write_ct_series: Callable[..., Path]) -> Path:
+    """A folder with the six slices of one CT."""
+    return write_ct_series(
+        tmp_path / "exported", np.random.default_rng(0).integers(0, 100, (6, 20, 24)).astype(np.int16)
+    )
+
+
+def test_one_slice_opens_its_whole_series(exported: Path) -> None:
+    data, arguments, kind = read(exported / "3.dcm")
+    assert kind == "image"
+    assert data.shape == (6, 20, 24)
+    # The session lies where it lies when the folder is opened.
+    assert arguments["metadata"][METADATA_KEY].source == exported
+
+
+def test_all_slices_dropped_together_open_their_series_once(exported: Path, viewer: Any) -> None:
+    viewer.open([str(file) for file in sorted(exported.iterdir())], plugin="napari-medmeta")
+    assert [layer.data.shape for layer in viewer.layers] == [(6, 20, 24)]
+
+
+def test_a_slice_of_the_open_series_says_so(exported: Path, panel_only: Any, qtbot: Any) -> None:
+    panel_only.viewer.open(str(exported), plugin="napari-medmeta")
+    qtbot.waitUntil(lambda: panel_only.case is not None)
+    panel_only.viewer.open(str(exported / "2.dcm"), plugin="napari-medmeta")
+    assert panel_only.message() == "The series of this slice is open already."
+
+
+def test_a_slice_of_another_series_is_not_taken_for_the_open_one(
+    exported: Path, viewer: Any, tmp_path: Path, write_ct_series: Callable[..., Path]
+) -> None:
+    viewer.open(str(exported / "0.dcm"), plugin="napari-medmeta")
+    other = write_ct_series(tmp_path / "other", np.ones((4, 20, 24), np.int16), series_uid="1.2.3.5")
+    viewer.open(str(other / "0.dcm"), plugin="napari-medmeta")
+    assert [layer.data.shape[0] for layer in viewer.layers] == [6, 4]
+
+
+def test_a_slice_alone_is_refused_in_words(exported: Path, tmp_path: Path) -> None:
+    (tmp_path / "alone").mkdir()
+    alone = (exported / "3.dcm").rename(tmp_path / "alone" / "3.dcm")
+    assert "single slice" in refusal(alone)
+
+
+def test_a_slice_in_a_folder_of_everything_does_not_make_the_window_wait(
+    exported: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(series, "MOST_FILES", 5)
+    assert "Choose the folder that holds all slices" in refusal(exported / "3.dcm")
 
 
 def test_the_manifest_is_valid_and_names_things_that_exist(repo: Path) -> None:

@@ -43,6 +43,11 @@ class SeriesInfo:
     problem: str | None
     notes: tuple[str, ...] = ()
 
+    @property
+    def series_uid(self) -> str:
+        """SeriesInstanceUID (0020,000E); several volumes of one series share it."""
+        return self.uid.partition(PART_MARK)[0]
+
 
 def list_series(folder: Path | str) -> tuple[SeriesInfo, ...]:
     """Return the volumes of a DICOM folder (or file), sub-folders included; empty without any image."""
