@@ -24,6 +24,7 @@ from napari_medmeta.ui.slice_strip import STATE_COLOURS, STATE_WORDS
 __all__ = ["KeyHelp", "shown_key"]
 
 GAP = 24
+NOTE_WIDTH = 320
 SCREEN_SHARE = 0.9
 """The window's own frame and the desktop's bars need room too."""
 
@@ -70,8 +71,12 @@ class _Room(QScrollArea):
         self.setWidget(content)
 
     def sizeHint(self) -> QSize:
-        """Return the size without scroll bars."""
-        return self._content.sizeHint()
+        """Return the size at which nothing need be scrolled, with room for the bar all the same."""
+        bar = self.verticalScrollBar()
+        wanted = self._content.sizeHint()
+        room = bar.sizeHint().width() if bar is not None else 0
+        height = max(wanted.height(), self._content.heightForWidth(wanted.width()))
+        return QSize(wanted.width() + room, height + room)
 
 
 def shown_key(key: str) -> str:
@@ -86,6 +91,7 @@ def _content(keys: Mapping[Act, str]) -> QWidget:
         "Change our keys under Preferences, Plugins."
     )
     note.setWordWrap(True)
+    note.setFixedWidth(NOTE_WIDTH)
     side = QVBoxLayout()
     side.addWidget(_heading("Slice strip"))
     side.addLayout(_colour_grid())
