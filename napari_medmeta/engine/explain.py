@@ -41,7 +41,9 @@ from napari_medmeta.core.explanation import (
     SourceShare,
     summary_of,
 )
+from napari_medmeta.engine.clicks import answer_clicks, split_support
 from napari_medmeta.engine.correction import corrected_log_odds, untested
+from napari_medmeta.engine.explain_clicks import explain_clicks
 from napari_medmeta.engine.features import FeatureMaps
 from napari_medmeta.engine.fusion import Trust, as_log_posterior, fit_trust, log_odds
 from napari_medmeta.engine.learners import hand_made_learners
@@ -103,10 +105,17 @@ def explain(
     said = _said_by_user(support, voxel, names)
     if said is not None:
         return said
-    work = _Question(_maps_of(engine), support, voxel, _settings(engine, config, seed))
+    maps, settings = _maps_of(engine), _settings(engine, config, seed)
+    shown = proposal if proposal is not None and _answers(proposal, support, voxel) else None
+    drawn, marked = split_support(support)
+    if marked is not None:
+        answer = shown or answer_clicks(maps, marked, settings.config.clicks, settings.config.region)
+        if drawn is None or int(answer.labels_in(_one(voxel))[0, 0, 0]) in marked.structures:
+            return explain_clicks(marked, voxel, answer, spacing_mm=maps.spacing_mm, names=names)
+    work = _Question(maps, drawn or support, voxel, settings)
     if not work.inside:
         return _far_away(support, voxel)
-    return work.answer(names, proposal if proposal is not None and _answers(proposal, support, voxel) else None)
+    return work.answer(names, shown)
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,9 +151,13 @@ def _require_voxel(voxel: Triple, shape: Triple) -> None:
 
 
 def _answers(proposal: Proposal, support: Support, voxel: Triple) -> bool:
-    i, j, k = voxel
-    one = Box((i, j, k), (i + 1, j + 1, k + 1))
+    one = _one(voxel)
     return proposal.generation == support.generation and proposal.covered.intersection(one) == one
+
+
+def _one(voxel: Triple) -> Box:
+    i, j, k = voxel
+    return Box(voxel, (i + 1, j + 1, k + 1))
 
 
 def _said_by_user(support: Support, voxel: Triple, names: Mapping[int, str]) -> Explanation | None:
@@ -235,8 +248,7 @@ class _Question:
             chosen = int(posterior.argmax())
             probability = float(posterior[chosen])
         else:
-            i, j, k = self._voxel
-            box = Box((i, j, k), (i + 1, j + 1, k + 1))
+            box = _one(self._voxel)
             label = int(proposal.labels_in(box)[0, 0, 0])
             # Smoothing comes after the sources, and has the last word.
             chosen = self._support.structures.index(label) + 1 if label in self._support.structures else 0

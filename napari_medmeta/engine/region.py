@@ -18,7 +18,7 @@ from napari_medmeta.engine.task import UNKNOWN, Faces, PaintedSlice, Task
 
 _Scalar = TypeVar("_Scalar", bound=np.generic)
 
-__all__ = ["Region", "RegionConfig", "find_region", "make_task"]
+__all__ = ["Region", "RegionConfig", "find_region", "looks", "make_task", "pool_classes", "pooling"]
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,7 @@ def find_region(support: Support, spacing_mm: Sequence[float], config: RegionCon
         widest = _largest_diameter_mm(support, normal, spacing_mm)
     margin[normal] = _reach(complete, widest, spacing_mm[normal], config)
     box = painted.grown((margin[0], margin[1], margin[2]), support.shape)
-    factor, step = _pooling(box.size, [spacing_mm[a] for a in (normal, *plane)], config)
+    factor, step = pooling(box.size, [spacing_mm[a] for a in (normal, *plane)], config)
     reach = margin[normal]
     below = max(0, reach - painted.start[normal])
     above = max(0, painted.stop[normal] + reach - support.shape[normal])
@@ -184,8 +184,8 @@ def find_region(support: Support, spacing_mm: Sequence[float], config: RegionCon
     return Region((normal, plane[0], plane[1]), box, factor, bounded, missing, step)
 
 
-def _pooling(voxels: int, spacing_mm: Sequence[float], config: RegionConfig) -> tuple[int, int]:
-    """Return the pooling in the plane and along the normal."""
+def pooling(voxels: int, spacing_mm: Sequence[float], config: RegionConfig) -> tuple[int, int]:
+    """Return the pooling in the plane and along the normal; ``spacing_mm`` is that of the normal and the plane."""
 
     # By whole factors: a little more than was asked for is better than half the resolution.
     def needed(voxels: float, most: int) -> int:
@@ -245,13 +245,19 @@ def make_task(maps: FeatureMaps, support: Support, region: Region) -> Task:
         features=seen.features,
         intensity=seen.intensity,
         spacing_mm=(d * region.step, h * region.factor, w * region.factor),
-        classes=_pool_classes(classes, len(number), region.pooling),
+        classes=pool_classes(classes, len(number), region.pooling),
         painted=_one_a_depth(_pool_painted(p, len(number), region.pooling) for p in painted),
         structures=len(number),
         bounded=region.bounded,
         missing=region.missing,
         embedding=seen.embedding,
     )
+
+
+def looks(maps: FeatureMaps, region: Region) -> tuple[Tensor, Tensor | None]:
+    """Return the (D, H, W) intensity and the (E, D, H, W) learnt embedding of ``region``, without its features."""
+    intensity = region.seen(maps.intensity[region.box.slices])
+    return _pool(intensity[None], region.pooling)[0], _embedded(maps, region)
 
 
 def _region_maps(maps: FeatureMaps, region: Region) -> RegionMaps:
@@ -368,7 +374,8 @@ def _pool(maps: Tensor, pooling: Triple) -> Tensor:
     return F.avg_pool3d(maps, pooling, ceil_mode=True)
 
 
-def _pool_classes(classes: Tensor, structures: int, pooling: Triple) -> Tensor:
+def pool_classes(classes: Tensor, structures: int, pooling: Triple) -> Tensor:
+    """Return (D, H, W) classes of (D', H', W') ones: of the known ones that are pooled into one the most frequent."""
     if pooling == (1, 1, 1):
         return classes
     if pooling[0] == 1:
@@ -392,7 +399,7 @@ def _pool_painted(painted: PaintedSlice, structures: int, pooling: Triple) -> Pa
         return painted
     index = painted.index // pooling[painted.axis]
     if painted.axis == 0:
-        pooled = _pool_classes(painted.classes[None], structures, (1, pooling[1], pooling[2]))[0]
+        pooled = pool_classes(painted.classes[None], structures, (1, pooling[1], pooling[2]))[0]
         return replace(painted, index=index, classes=pooled)
     sides = tuple(pooling[a] for a in range(3) if a != painted.axis)
     votes = torch.stack([(painted.classes == c).float() for c in range(structures + 1)])

@@ -30,9 +30,12 @@ from napari_medmeta.core import (
     Proposal,
     SliceRef,
     Support,
+    Triple,
 )
+from napari_medmeta.engine.clicks import ClickConfig
 from napari_medmeta.engine.correction import check_network, corrected_log_odds
 from napari_medmeta.engine.crew import ALONE, Crew, crew_for
+from napari_medmeta.engine.drawing import draw
 from napari_medmeta.engine.expectation import expected_dice, slice_dice
 from napari_medmeta.engine.features import FeatureMaps
 from napari_medmeta.engine.fusion import Fold, FusionConfig, Trust, as_log_posterior, fit_trust, usual_fusion
@@ -44,7 +47,7 @@ from napari_medmeta.engine.recipe import recipe_of
 from napari_medmeta.engine.region import Region, RegionConfig, find_region, make_task
 from napari_medmeta.engine.task import Task
 
-__all__ = ["EngineConfig", "Request", "parts_of"]
+__all__ = ["EngineConfig", "Request", "parts_of", "require_grid"]
 
 _Scalar = TypeVar("_Scalar", bound=np.generic)
 
@@ -58,9 +61,6 @@ MOST_SLICES_POOLED = 4
 """Large organs on thin slices are pooled along the normal as well, up to this. At a working size of 60,000 voxels, for
 which two development cases are pooled twice along each axis instead of three times in the plane, the mean Dice of lungs
 rose from 0.91 to 0.95, and that of eight abdominal organs stayed within 0.01."""
-
-SLICES_AT_ONCE = 16
-"""Slices brought to full resolution together: all of a large organ's would need gigabytes."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,8 @@ class EngineConfig:
     weights
         Folder whose encoder and network replace those that come with the package, where it holds them. The learners
         are those given: `napari_medmeta.engine.choices.engine_config` takes all from one folder, and checks it.
+    clicks
+        How structures are answered that were clicked or stroked, but are complete on no slice.
     """
 
     learners: tuple[Learner, ...] = field(default_factory=default_learners)
@@ -94,11 +96,26 @@ class EngineConfig:
     network: bool = True
     memory_budget_bytes: int | None = None
     weights: Path | None = None
+    clicks: ClickConfig = field(default_factory=ClickConfig)
 
     @property
     def pool(self) -> FusionConfig:
         """How far each source is trusted before anything was tested."""
         return usual_fusion(learner.name for learner in self.learners) if self.fusion is None else self.fusion
+
+
+def require_grid(support: Support, shape: Triple) -> None:
+    """Check that the examples belong to a volume of ``shape``.
+
+    Raises
+    ------
+    InputError
+        When they do not.
+    """
+    if support.shape != shape:
+        raise InputError(
+            f"The examples belong to a volume of the shape {support.shape}", expected=f"the scan's {shape}"
+        )
 
 
 def parts_of(task: Task, *, most: int = MOST_PARTS) -> list[range]:
@@ -162,10 +179,7 @@ class Request:
         progress: Progress,
         cancel: CancelToken | None,
     ) -> None:
-        if support.shape != maps.shape:
-            raise InputError(
-                f"The examples belong to a volume of the shape {support.shape}", expected=f"the scan's {maps.shape}"
-            )
+        require_grid(support, maps.shape)
         painted = support.painted_structures()
         if not painted:
             raise MissingExamplesError(
@@ -322,18 +336,8 @@ class Request:
 
     def _part(self, posterior: Tensor, trust: Trust, first: int, slices: range) -> _Part:
         """Draw ``slices`` from the posterior of the depths from ``first`` on."""
-        ids = np.array([0, *self._support.structures], dtype=np.uint8)
-        labels, confidence = [], []
-        probability = posterior.exp()
-        for start in range(slices.start, slices.stop, SLICES_AT_ONCE):
-            chunk = range(start, min(start + SLICES_AT_ONCE, slices.stop))
-            best, winner = self._region.upsample(probability, first=first, slices=chunk).max(0)
-            labels.append(ids[winner.cpu().numpy()])
-            confidence.append(best.float().cpu().numpy())
-        box = self._region.slab(slices.start, slices.stop)
-        drawn = self._region.to_volume_axes(np.concatenate(labels))
-        sure = self._region.to_volume_axes(np.concatenate(confidence))
-        _keep_painted(self._support, box, drawn, sure)
+        drawn, sure = draw(self._region, self._support.structures, posterior, first=first, slices=slices)
+        _keep_painted(self._support, self._region.slab(slices.start, slices.stop), drawn, sure)
         return _Part(slices, drawn, sure, self._slice_dice(posterior, trust, first, slices))
 
     def _slice_dice(self, posterior: Tensor, trust: Trust, first: int, slices: range) -> dict[SliceRef, float]:

@@ -9,6 +9,7 @@ import numpy as np
 from torch import nn
 
 from napari_medmeta.core import (
+    Box,
     CancelToken,
     InputError,
     Progress,
@@ -21,11 +22,13 @@ from napari_medmeta.core import (
     VolumeTooLargeError,
     silent,
 )
+from napari_medmeta.engine.clicks import answer_clicks, split_support
 from napari_medmeta.engine.device import free_memory_bytes, pick_device
 from napari_medmeta.engine.embedding import embed_volume
 from napari_medmeta.engine.features import FeatureMaps, compute_features
+from napari_medmeta.engine.joining import joined, part_of
 from napari_medmeta.engine.learners.registry import shipped_encoder
-from napari_medmeta.engine.request import EngineConfig, Request
+from napari_medmeta.engine.request import EngineConfig, Request, require_grid
 from napari_medmeta.engine.streaming import Keeping, needed_bytes, stream_features
 from napari_medmeta.engine.weights import network_in_use
 
@@ -189,7 +192,8 @@ class Segmenter:
         ------
         Proposal
             For ``focus`` where it lies in the region, then for parts of the volume, then for all of it. Without a
-            focus for all of it alone. What a part says is what the whole says there.
+            focus for all of it alone. What a part says is what the whole says there. Structures with clicks and
+            strokes alone (see `napari_medmeta.engine.clicks`) are proposed on the marked slices and between them.
 
         Raises
         ------
@@ -199,12 +203,27 @@ class Segmenter:
             When ``cancel`` is set between two steps.
         """
         support = support if support is not None else self._require_support()
-        request = Request(self._require_maps(), support, self._config, self._network, self._seed, progress, cancel)
-        if focus is not None:
-            first = request.on_focus(focus)
+        maps = self._require_maps()
+        require_grid(support, maps.shape)
+        drawn, clicked = split_support(support)
+        marked = None
+        if clicked is not None:
+            marked = answer_clicks(maps, clicked, self._config.clicks, self._config.region, cancel=cancel)
+        first = None if marked is None or focus is None else _on_focus(marked, focus)
+        if drawn is None and marked is not None:
             if first is not None:
                 yield first
-        yield from request.outward(focus)
+            progress(1.0, "done")
+            yield marked
+            return
+        request = Request(maps, drawn or support, self._config, self._network, self._seed, progress, cancel)
+        seen = None if focus is None else request.on_focus(focus)
+        if seen is not None:
+            yield seen if marked is None else joined(seen, marked)
+        elif first is not None:
+            yield first
+        for proposal in request.outward(focus):
+            yield proposal if marked is None else joined(proposal, marked)
 
     def _budget_bytes(self) -> int:
         budget = self._config.memory_budget_bytes
@@ -236,6 +255,12 @@ class Segmenter:
         if self._support is None:
             raise InputError("The engine has no volume yet", next_step="Call set_volume first")
         return self._support
+
+
+def _on_focus(proposal: Proposal, focus: SliceRef) -> Proposal | None:
+    """Return what is proposed on one slice, None where the slice lies beside the proposal."""
+    first = part_of(proposal, Box.of_slice(focus, proposal.covered.shape))
+    return first if first.box.size else None
 
 
 def _share_of(progress: Progress, start: float, stop: float) -> Progress:
