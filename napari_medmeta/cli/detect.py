@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -191,16 +192,30 @@ def _from_session(args: argparse.Namespace, volume: Volume) -> _Here:
     from napari_medmeta.tasks.detection_marks import marks_of
 
     upright = volume.geometry.reoriented()
+    shown = replace(volume, array=upright.image_to_working(volume.array), geometry=upright.working)
     session = Session.open(args.session, geometry=upright.working)
     try:
+        _require_same_scan(session, volume, shown)
         structure = _structure_of(session, args.structure)
         support, known = session.support(), session.labels == structure
         dismissed = marks_of(session, structure).dismissed
     finally:
         session.close()
-    shown = replace(volume, array=upright.image_to_working(volume.array), geometry=upright.working)
     painted = support if structure in support.painted_structures() else None
     return _Here(shown, painted, structure, known, (*dismissed, *_dismissed(args, volume, upright)))
+
+
+def _require_same_scan(session: Session, *ways: Volume) -> None:
+    """Refuse a session of another scan with the same grid, such as one resampled to an atlas.
+
+    ``ways``: the scan as in its file, and as on screen, which is how a session knows a scan that napari opened.
+    """
+    from napari_medmeta.core import GeometryMismatchError
+
+    if session.fingerprint not in {volume.fingerprint for volume in ways}:
+        raise GeometryMismatchError(
+            "This session was made on another scan", next_step="Give the scan that it belongs to, or another session"
+        )
 
 
 def _structure_of(session: Session, wanted: int | None) -> int:
@@ -271,12 +286,31 @@ def _from_elsewhere(args: argparse.Namespace, volume: Volume, progress: Progress
     for scan, labels in zip(args.others, args.other_labels, strict=True):
         # One scan at a time: its features are gone before the next one is read.
         other = read_volume(scan)
+        _require_alike(other, volume, scan)
         support = _painted(labels, other, args.structure, ())
         maps = _features(other, args.device, progress)
         parts.append(examples_on(maps, other.geometry, support, structure=1, seed=args.seed))
     if args.from_library is not None:
         parts.append(examples_of_entries(_entries(args, volume)))
     return parts
+
+
+def _require_alike(other: Volume, volume: Volume, path: Path) -> None:
+    """Refuse to learn a CT's lesions from an MR or the reverse; tell where the files do not say what they are."""
+    from napari_medmeta.core import InputError, Modality
+    from napari_medmeta.core.diagnosis import comparable
+
+    one, two = other.modality, volume.modality
+    if one is not two and Modality.OTHER not in (one, two):
+        raise InputError(
+            f"{path.name} is a scan of another kind ({one})", expected=f"{two}, as the scan to be searched"
+        )
+    if not comparable(one, two):
+        ct, unlike = (path.name, "the scan") if one is Modality.CT else ("The scan", path.name)
+        print(
+            f"Note: {ct} looks like a CT and {unlike} does not. Lesions are learnt only from the same kind of scan.",
+            file=sys.stderr,
+        )
 
 
 def _entries(args: argparse.Namespace, volume: Volume) -> Sequence[LibraryEntry]:
@@ -333,7 +367,8 @@ def _write(args: argparse.Namespace, found: Sequence[Candidate], here: _Here, vo
 
 
 def _summary(output: Path, found: Sequence[Candidate]) -> list[str]:
-    lines = [f"Wrote {output}: {len(found)} candidates, the best first"]
+    what = f"{len(found)} candidates, the best first" if len(found) > 1 else "1 candidate" if found else "no candidates"
+    lines = [f"Wrote {output}: {what}"]
     for number, candidate in enumerate(found[:10], start=1):
         x, y, z = candidate.centre_mm
         lines.append(

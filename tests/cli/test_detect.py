@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from napari_medmeta.cli import main
-from napari_medmeta.core import Geometry
+from napari_medmeta.cli.detect import _require_alike, _summary
+from napari_medmeta.core import Geometry, InputError, Modality, Volume
 from napari_medmeta.engine.features import compute_features
 from napari_medmeta.io import read_labels, read_volume, write_image, write_labels
 from napari_medmeta.session import Session
@@ -89,7 +90,8 @@ def test_places_dismissed_in_an_earlier_list_do_not_come_back(folder: Path) -> N
 def test_a_session_gives_its_examples_and_its_dismissals(folder: Path) -> None:
     volume = read_volume(folder / "scan.nii.gz")
     upright = volume.geometry.reoriented()
-    session = Session.create(upright.working, fingerprint="scan", path=folder / "scan.medmeta")
+    scan = read_volume(folder / "scan.nii.gz")
+    session = Session.create(upright.working, fingerprint=scan.fingerprint, path=folder / "scan.medmeta")
     session.add_structure("Lesion")
     painted, _ = read_labels(folder / "painted.nii.gz", like=volume.geometry)
     (axis,) = (n for n, old in enumerate(upright.permutation) if old == 0)
@@ -130,3 +132,42 @@ def test_what_cannot_be_done_is_refused_and_nothing_is_written(
 def test_a_structure_that_is_not_painted_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert detect(folder, "--examples", str(folder / "painted.nii.gz"), "--structure", "7") == 2
     assert "no structure" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("as_shown", [False, True])
+def test_a_session_of_the_scan_is_taken_and_one_of_another_on_the_same_grid_is_refused(
+    folder: Path, capsys: pytest.CaptureFixture[str], as_shown: bool
+) -> None:
+    scan = read_volume(folder / "scan.nii.gz")
+    upright = scan.geometry.reoriented()
+    shown = replace(scan, array=upright.image_to_working(scan.array), geometry=upright.working)
+    known_as = (shown if as_shown else scan).fingerprint
+    Session.create(upright.working, fingerprint=known_as, path=folder / "scan.medmeta").close()
+    assert detect(folder, "--session", str(folder / "scan.medmeta")) == 2
+    assert "The session has no structure" in capsys.readouterr().err
+    Session.create(upright.working, fingerprint="another", path=folder / "other.medmeta").close()
+    assert detect(folder, "--session", str(folder / "other.medmeta")) == 2
+    assert "made on another scan" in capsys.readouterr().err
+
+
+def test_learning_from_a_scan_that_seems_to_be_of_another_kind_is_told(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = ("--from", str(folder / "before.nii.gz"), "--from-labels", str(folder / "painted.nii.gz"))
+    assert detect(folder, *other) == 0
+    assert "Note" not in capsys.readouterr().err
+    hounsfield = np.random.default_rng(2).integers(-1000, 200, SHAPE).astype(np.int16)
+    write_image(folder / "before.nii.gz", hounsfield, GEOMETRY)
+    assert detect(folder, *other) == 0
+    assert "Note: before.nii.gz looks like a CT and the scan does not." in capsys.readouterr().err
+
+
+def test_a_ct_is_not_searched_for_lesions_of_an_mr() -> None:
+    volume = Volume(np.zeros((3, 4, 5), np.float32), Geometry.from_parts((3, 4, 5)), modality=Modality.CT)
+    _require_alike(volume, volume, Path("x.nii"))
+    with pytest.raises(InputError, match=r"x.nii is a scan of another kind \(MR\)"):
+        _require_alike(replace(volume, modality=Modality.MR), volume, Path("x.nii"))
+
+
+def test_the_summary_of_an_empty_list_says_so() -> None:
+    assert _summary(Path("a.csv"), ()) == ["Wrote a.csv: no candidates"]
