@@ -34,6 +34,9 @@ ACCEPTED_SHARE = 0.5
 """A candidate of which at least half is painted or accepted counts as accepted, however that came about."""
 
 
+NOTHING_FOUND = "No candidates: nothing else looks like these lesions, or some were missed"
+
+
 class Standing(StrEnum):
     """What was said to a candidate."""
 
@@ -219,8 +222,9 @@ class DetectionDesk(JobDesk["tuple[Candidate, ...]"]):
 
     def _tell_how_many(self) -> None:
         found = len(self._candidates)
-        what = f"{found} candidates, the best first" if found > 1 else "1 candidate" if found else "No candidates"
-        self._controller.told.emit(f"{what}. Candidates are to be looked at; lesions may have been missed.")
+        # That each is to be looked at stands in the tab all the time.
+        what = f"{found} candidates, the best first" if found > 1 else "1 candidate" if found else NOTHING_FOUND
+        self._controller.told.emit(f"{what}.")
 
     def _on_change(self, change: Change) -> None:
         if self._structure is None:

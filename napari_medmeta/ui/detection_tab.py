@@ -148,6 +148,8 @@ class DetectionTab(ApplicationTab):
         self._bar.setTextVisible(True)
         self._table = _make_table()
         self._table.itemSelectionChanged.connect(self._go_to_chosen)
+        # A click on the row that is chosen already leads back to it.
+        self._table.cellClicked.connect(self._go_to_chosen)
         self._accept = button(
             "Accept", "It is a lesion: take it over into the segmentation (can be undone)", lambda: self._act("accept")
         )
@@ -251,7 +253,7 @@ class DetectionTab(ApplicationTab):
         rows = selected.selectedRows() if selected is not None else []
         return rows[0].row() if rows else -1
 
-    def _go_to_chosen(self) -> None:
+    def _go_to_chosen(self, *_: int) -> None:
         number = self._chosen()
         if self.desk is not None and self.desk.go_to(number):
             self._on_screen = self.desk.rows[number].candidate
