@@ -16,6 +16,8 @@ OPEN_STATES = (*PROPOSED_STATES, SliceState.SCRIBBLED, SliceState.UNTOUCHED)
 
 PAST_THE_END = "Paint it if it goes on here, or mark the slice as complete"
 
+CLICK_ON = "Click or stroke on until the proposal nearly fits"
+
 SHAPE_SOURCE = "shape"
 """The engine's name of the shape that is interpolated between the examples."""
 
@@ -89,8 +91,9 @@ class Advice:
         proposed = self.is_proposed(focus)
         if not self.can_propose() and proposed:
             return f"This slice is {self._came_from()}: accept it (A) if it fits, or correct it by painting."
+        sparse = proposed and self._session.slice_state(focus) is SliceState.SCRIBBLED
         if self._missing():
-            return self._session.hint()
+            return f"{CLICK_ON}. {self._session.hint()}" if sparse else self._session.hint()
         if self._reason is not None and self._reason[0] == focus:
             what = "Accept the slice (A), or correct it by painting" if proposed else PAST_THE_END
             return f"{self._reason[1]}. {what}."
@@ -98,11 +101,8 @@ class Advice:
             return "The scan is still being read: the proposal comes by itself. You can go on painting."
         if proposing:
             return "Proposing the rest. You can look at it as it comes, and go on painting."
-        if proposed and self._session.slice_state(focus) is SliceState.SCRIBBLED:
-            return (
-                "Click or stroke on until the proposal nearly fits. Then accept it (A) as a full example, "
-                "and erase or paint what is wrong."
-            )
+        if sparse:
+            return f"{CLICK_ON}. Then accept it (A) as a full example, and erase or paint what is wrong."
         states = self._session.axis_overview(focus.axis)
         if not proposed and any(state in PROPOSED_STATES for state in states):
             return "Go to a yellow or orange slice of the strip to look at its proposal, or to the next best one (N)."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +134,28 @@ def test_clicks_mark_structure_and_background(controller: Controller) -> None:
     assert ref == SliceRef(0, 2)
     assert mask[9, 9]
     assert not mask[3, 3]
+
+
+@pytest.mark.parametrize("others", [0, 1])
+def test_a_clicked_slice_says_how_to_go_on_also_while_another_structure_is_missing(
+    controller: Controller, others: int
+) -> None:
+    for number in range(others):
+        controller.add_structure(f"Organ {number}")
+        controller.choose_number(1)
+    controller.look_at(SliceRef(0, 2))
+    controller.click((2, 3, 3), background=False)
+    controller.click((2, 9, 9), background=True)
+    labels = np.zeros(SHAPE, dtype=np.uint8)
+    labels[2, 2:6, 2:6] = 1
+    confidence = np.full(SHAPE, 0.8, dtype=np.float32)
+    answer = controller.session.proposal
+    assert answer is not None
+    controller.session.set_proposal(replace(answer, box=Box.whole(SHAPE), labels=labels, confidence=confidence))
+    assert controller.is_proposed(SliceRef(0, 2))
+    assert controller.hint().startswith("Click or stroke on until the proposal nearly fits. ")
+    assert ("Organ 0 has no example yet" in controller.hint()) == bool(others)
+    assert ("accept it (A)" in controller.hint()) != bool(others)
 
 
 def test_the_background_stroke_says_background(controller: Controller) -> None:
