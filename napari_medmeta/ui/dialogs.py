@@ -158,6 +158,9 @@ class SeriesChooser(QDialog):
         self._table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self._table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self._table.itemDoubleClicked.connect(lambda _: self.accept())
+        numbers = self._table.verticalHeader()
+        if numbers is not None:
+            numbers.hide()
         header = self._table.horizontalHeader()
         if header is not None:
             header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)

@@ -39,7 +39,7 @@ from napari_medmeta.ui.saving import SaveEnd, SaveJob, Saver
 from napari_medmeta.ui.scan import scan_of_layer
 from napari_medmeta.ui.score import ScoreLine
 from napari_medmeta.ui.windowing import Window, windows_for
-from napari_medmeta.ui.wiring import wire_failures, wire_painting, wire_proposal, wire_table
+from napari_medmeta.ui.wiring import wire_messages, wire_painting, wire_proposal, wire_table
 from napari_medmeta.ui.worker import Engine, EngineWorker
 from napari_medmeta.ui.working_grid import PartGrid
 
@@ -252,7 +252,7 @@ class MedmetaPanel(DockedWidget):
         controller.told.connect(self._tell)
         controller.withdrawn.connect(self.body.footer.take_back)
         controller.failed.connect(self._show_error)
-        wire_failures(self.body.footer, controller)
+        wire_messages(self.body.footer, controller)
         controller.worked.connect(self._worked)
         controller.session.storage_failed.connect(self._storage_failed)
         layers.scan_removed.connect(self._scan_removed)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from qtpy.QtWidgets import QApplication, QDialog
+import napari
+from qtpy.QtWidgets import QApplication, QDialog, QWidget
 
 from napari_medmeta import io
 from napari_medmeta.ui.dialogs import SeriesChooser
@@ -65,11 +66,20 @@ def _one_of(folder: Path, series: Sequence[io.SeriesInfo]) -> Wanted | None:
         return Wanted(folder)
     if len(usable) == 1 or QApplication.instance() is None:
         return Wanted(folder, usable[0].uid, usable[0].series_uid)
-    chooser = SeriesChooser(series)
+    chooser = SeriesChooser(series, _window())
     if chooser.exec() != QDialog.DialogCode.Accepted:
         return None
     number = chooser.value()
     return Wanted(folder, series[number].uid, series[number].series_uid) if number is not None else None
+
+
+def _window() -> QWidget | None:
+    """Return the window to ask in front of: a question without one has neither its theme nor its place."""
+    from napari_medmeta.ui.commands import panel_of
+
+    viewer = napari.current_viewer()
+    panel = panel_of(viewer) if viewer is not None else None
+    return panel or QApplication.activeWindow()
 
 
 def _is_crowded(folder: Path) -> bool:

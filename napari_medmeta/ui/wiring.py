@@ -12,7 +12,10 @@ from napari_medmeta.ui.controller import Controller
 from napari_medmeta.ui.footer import Footer
 from napari_medmeta.ui.structure_table import StructureTable
 
-__all__ = ["Slot", "wire_failures", "wire_painting", "wire_proposal", "wire_table"]
+__all__ = ["Slot", "wire_messages", "wire_painting", "wire_proposal", "wire_table"]
+
+STEPS = frozenset({Topic.LABELS, Topic.EXAMPLES, Topic.STRUCTURES})
+"""What changes with a step of the user's."""
 
 Slot: TypeAlias = Callable[[Callable[..., Any]], Callable[..., None]]
 """Turns a call whose first argument is the open scan into a slot that says so when none is open."""
@@ -56,9 +59,10 @@ def wire_proposal(box: ProposalBox, slot: Slot, *, set_confidence: Callable[...,
     box.redo_wanted.connect(slot(lambda c: c.controller.redo()))
 
 
-def wire_failures(footer: Footer, controller: Controller) -> None:
-    """Take back what could not be done, once something else has been done."""
+def wire_messages(footer: Footer, controller: Controller) -> None:
+    """Take back what could not be done, and what was undone or done before, once something else has been done."""
     failed: list[str] = []
+    told: list[str] = []
 
     def note(error: MedmetaError) -> None:
         failed.append(error.message)
@@ -68,6 +72,11 @@ def wire_failures(footer: Footer, controller: Controller) -> None:
         if change.what - {Topic.PROPOSAL}:
             while failed:
                 footer.take_back(failed.pop())
+        # Nor does a structure that is chosen undo what was told of the step before.
+        if change.what & STEPS:
+            while told:
+                footer.take_back(told.pop())
 
     controller.failed.connect(note)
+    controller.told.connect(told.append)
     controller.changed.connect(take_back)

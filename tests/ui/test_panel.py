@@ -19,7 +19,7 @@ from ui_fakes import SHAPE, NearestSliceEngine, make_volume
 from napari_medmeta import io
 from napari_medmeta.core import Box, SliceRef
 from napari_medmeta.session import PaintMode, SliceState
-from napari_medmeta.ui import commands, demo
+from napari_medmeta.ui import commands, demo, series
 from napari_medmeta.ui import panel as panel_module
 from napari_medmeta.ui.dialogs import SaveAnswer
 from napari_medmeta.ui.key_help import KeyHelp
@@ -205,6 +205,33 @@ def test_turning_shows_each_plane_with_its_examples(panel: Any, viewer: Any, qtb
     assert panel.case.controller.focus.axis == 2
     panel.body.scan_box.plane_chosen.emit(0)
     assert panel.case.controller.focus == SliceRef(0, 2)
+
+
+def test_what_was_undone_is_told_until_the_next_step(panel: Any, viewer: Any, qtbot: Any) -> None:
+    paint(panel)
+    press(viewer, "Ctrl+Z")
+    assert panel.message().startswith("Undone: paint")
+    panel.case.controller.set_auto_propose(False)
+    assert panel.message().startswith("Undone: paint")
+    paint(panel)
+    assert panel.message() == ""
+
+
+def test_the_question_for_a_series_has_the_windows_theme(panel_only: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    parents: list[Any] = []
+
+    class Chooser:
+        def __init__(self, found: Any, parent: Any = None) -> None:
+            parents.append(parent)
+
+        def exec(self) -> Any:
+            return None
+
+    monkeypatch.setattr(series, "SeriesChooser", Chooser)
+    found = [SimpleNamespace(uid=uid, series_uid=uid, problem=None) for uid in "ab"]
+    monkeypatch.setattr(series.io, "list_series", lambda folder: found)
+    assert series.choose_series(Path(__file__).parent) is None
+    assert parents == [panel_only]
 
 
 def test_turning_goes_through_what_the_mouse_points_at(panel: Any, viewer: Any) -> None:

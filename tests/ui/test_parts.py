@@ -296,6 +296,13 @@ def test_a_series_that_cannot_be_opened_cannot_be_chosen(qtbot: Any) -> None:
     assert inner.item(1, 3).text() == "5 × 0.7 × 0.7"
 
 
+def test_series_are_not_numbered(qtbot: Any) -> None:
+    chooser = SeriesChooser([Row("portal venous"), Row("arterial")])
+    qtbot.addWidget(chooser)
+    (inner,) = chooser.findChildren(QTableWidget)
+    assert inner.verticalHeader().isHidden()
+
+
 def test_no_series_that_opens_means_no_choice(qtbot: Any) -> None:
     chooser = SeriesChooser([Row("scout", "one slice only")])
     qtbot.addWidget(chooser)

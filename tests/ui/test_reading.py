@@ -319,7 +319,7 @@ def test_several_series_are_asked_about(tmp_path: Path, monkeypatch: pytest.Monk
     asked: list[int] = []
 
     class Chooser:
-        def __init__(self, series: Any) -> None:
+        def __init__(self, series: Any, parent: Any = None) -> None:
             asked.append(len(series))
 
         def exec(self) -> Any:
