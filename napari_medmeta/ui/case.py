@@ -24,6 +24,8 @@ from napari_medmeta.ui.worker import Runner
 
 __all__ = ["Case"]
 
+HIDDEN = "Everything that lies on the scan is hidden. The same key shows it again."
+
 
 class Case:
     """Join controller and layers; close both together.
@@ -76,12 +78,17 @@ class Case:
             Act.CLICK_TOOL: lambda: show.set_click_tool(not show.click_tool),
             Act.BOX_TOOL: lambda: self.set_box_tool(not show.boxes.in_hand),
             Act.UNCERTAINTY: lambda: show.show_uncertainty(show.uncertainty is None),
-            Act.OVERLAY: show.toggle_overlay,
+            Act.OVERLAY: self.toggle_overlay,
             Act.TURN: lambda: show.planes.turn(1),
             Act.TURN_BACK: lambda: show.planes.turn(-1),
             Act.UNDO: do.undo,
             Act.REDO: do.redo,
         }
+
+    def toggle_overlay(self) -> None:
+        """Hide everything that lies on the scan and say so, or show it again."""
+        shown = self.layers.toggle_overlay()
+        (self.controller.withdrawn if shown else self.controller.told).emit(HIDDEN)
 
     def paint_background(self) -> None:
         """Take the brush that says "background" (scribbles only)."""

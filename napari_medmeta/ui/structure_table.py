@@ -46,7 +46,7 @@ HEADER_TIPS = (
     "Measured by leaving out each of your examples in turn.",
 )
 SWATCH = 14
-LEAST_ROWS, MOST_ROWS = 3, 8
+LEAST_ROWS, MOST_ROWS = 2, 8
 """The table is as high as its rows between these: what stands below it is needed as often."""
 
 

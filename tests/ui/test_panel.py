@@ -207,6 +207,15 @@ def test_turning_shows_each_plane_with_its_examples(panel: Any, viewer: Any, qtb
     assert panel.case.controller.focus == SliceRef(0, 2)
 
 
+def test_while_everything_is_hidden_the_panel_says_so(panel: Any, viewer: Any) -> None:
+    press(viewer, "H")
+    assert not panel.case.layers.segmentation.visible
+    assert "is hidden" in panel.message()
+    press(viewer, "H")
+    assert panel.case.layers.segmentation.visible
+    assert panel.message() == ""
+
+
 def test_what_was_undone_is_told_until_the_next_step(panel: Any, viewer: Any, qtbot: Any) -> None:
     paint(panel)
     press(viewer, "Ctrl+Z")
