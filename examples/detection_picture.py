@@ -76,7 +76,7 @@ def main(folder: Path) -> None:
 
     def finished() -> None:
         viewer.screenshot(str(folder / "detect.png"), canvas_only=False, flash=False)
-        image = Image.open(folder / "detect.png").convert("RGB").quantize(COLOURS)
+        image = Image.open(folder / "detect.png").convert("RGB").quantize(COLOURS, method=Image.Quantize.MAXCOVERAGE)
         image.save(folder / "detect.png", optimize=True)
         viewer.close()
 

@@ -19,7 +19,9 @@ SMALLEST = 0.5
 """Of the ring at the ends of a candidate, as a share of the one at its centre."""
 BESIDE_MM = 7.0
 """How far up and to the side of its ring a number stands, so that neither hides the other."""
-TEXT_POINTS = 10
+TEXT_POINTS = 11
+TEXT_COLOUR = "#f0640f"
+"""Of middling brightness: read on dark tissue and on a bright lesion alike."""
 
 
 class CandidatePoints(GuardedPoints):
@@ -55,7 +57,7 @@ class CandidatePoints(GuardedPoints):
             features={"number": [number for _, number, *_ in marks]},
             text={
                 "string": "{number}",
-                "color": "#ffd24a",
+                "color": TEXT_COLOUR,
                 "size": TEXT_POINTS,
                 "translation": BESIDE_MM * np.array([-1.0, -1.0, 1.0]) / spacing,
             },
