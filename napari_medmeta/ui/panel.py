@@ -333,7 +333,7 @@ class MedmetaPanel(DockedWidget):
             self.body.footer.set_message("The session is on disk again.")
 
     def _worked(self, work: Work) -> None:
-        self.body.work_line.set_work(work.stage.capitalize(), work.fraction)
+        self.body.work_line.set_work(work.in_words, work.fraction)
         if self.case is not None:
             self.body.show_hint(self.case.controller)
         if work.device:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QCheckBox, QLineEdit, QProgressBar, QPushButton, QRadioButton, QScrollArea, QTableWidget
 
@@ -17,6 +18,7 @@ from napari_medmeta.ui.keys import KEYS, chosen_keys
 from napari_medmeta.ui.slice_strip import STATE_COLOURS, STATE_WORDS, SliceStrip, StripValue
 from napari_medmeta.ui.structure_table import COMMON_STRUCTURES, KEY, LOCK, NAME, StructureRow, StructureTable
 from napari_medmeta.ui.windowing import CT_WINDOWS
+from napari_medmeta.ui.work import Work
 
 LIVER = StructureRow(1, "Liver", "#ff0000", 1, volume_ml=12.34, expected_dice=0.876)
 SPLEEN = StructureRow(2, "Spleen", "#00ff00", 2, locked=True)
@@ -362,3 +364,16 @@ def test_on_a_smaller_screen_the_keys_are_scrolled_and_the_window_can_be_closed(
     (close,) = help_window.findChildren(QPushButton)
     qtbot.waitUntil(lambda: room.verticalScrollBar().maximum() > 0)
     assert help_window.rect().contains(close.geometry().translated(close.parentWidget().pos()))
+
+
+@pytest.mark.parametrize(
+    ("stage", "words"),
+    [
+        ("features", "Reading the scan"),
+        ("proposing", "Proposing"),
+        ("recalling Left kidney", "Recalling Left kidney"),
+        ("", ""),
+    ],
+)
+def test_work_is_told_in_plain_words(stage: str, words: str) -> None:
+    assert Work(stage, 0.5).in_words == words
