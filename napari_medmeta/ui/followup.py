@@ -36,8 +36,9 @@ NOTHING_UP_TO = 0.5
 
 
 LITTLE = 0.5
-"""Where no structure promises a higher Dice, more of what was carried is expected to be wrong than right."""
-ALIKE = "That is little: do both scans show the same part of the body?"
+"""Where no structure promises a higher Dice, more of what was carried is expected to be wrong than right; so it is
+where structures with more than this share of the volume did not arrive at all."""
+ALIKE = "That is not much: do both scans show the same part of the body?"
 GO_ON = "Accept a slice (A), or correct it by painting."
 
 
@@ -196,6 +197,7 @@ class FollowUpDesk(JobDesk["tuple[LoadedPrior, Carried]"]):
         names = {s.id: s.name for s in controller.structures}
         told = ", ".join(f"{names.get(s, '?')} (expected Dice {d:.2f})" for s, d in proposal.expected_dice.items())
         little = max(proposal.expected_dice.values(), default=0.0) < LITTLE
+        little |= _lost(self._shown.prior_ml, proposal) > LITTLE
         controller.told.emit(f"Carried from the earlier scan: {told}. {ALIKE if little else GO_ON}")
 
     def _numbers(self, structures: tuple[int, ...], names: Mapping[int, str]) -> dict[int, int]:
@@ -319,6 +321,13 @@ def _prior_ml(prior: LoadedPrior, numbers: Mapping[int, int]) -> dict[int, float
     grid: Geometry = prior.volume.geometry
     counts = np.bincount(prior.labels.ravel(), minlength=256)
     return {number: float(counts[value]) * grid.voxel_volume_ml for value, number in numbers.items()}
+
+
+def _lost(prior_ml: Mapping[int, float], proposal: Proposal) -> float:
+    """Return which share of the earlier volume belongs to structures of which nothing arrived."""
+    arrived = set(np.unique(proposal.labels))
+    gone = sum(ml for structure, ml in prior_ml.items() if structure not in arrived)
+    return gone / max(sum(prior_ml.values()), np.finfo(float).tiny)
 
 
 def _counts(controller: Controller) -> list[int]:

@@ -42,6 +42,7 @@ class Carrier:
         self.gate: threading.Event | None = None
         self.threads: set[str] = set()
         self.dice = 0.83
+        self.never_arrives = False
 
     def __call__(self, request: Request) -> tuple[LoadedPrior, Carried]:
         self.asked.append(request)
@@ -52,7 +53,7 @@ class Carrier:
         if self.fail_with is not None:
             raise self.fail_with
         loaded = request.prior.load()
-        moved = np.roll(loaded.labels == 2, 1, axis=0).astype(np.float32)
+        moved = np.roll(loaded.labels == 2, 1, axis=0).astype(np.float32) * (not self.never_arrives)
         slices = {SliceRef(0, i): 0.8 for i in range(2, 5)}
         carrying = Carrying(Box.whole(SHAPE), (2,), moved[None])
         expected = Expected({2: self.dice}, slices)
@@ -271,6 +272,14 @@ def test_little_hope_is_told_with_its_most_likely_cause() -> None:
     carrier.dice = 0.3
     desk.carry(prior())
     assert "expected Dice 0.30" in said[-1]
+    assert said[-1].endswith("do both scans show the same part of the body?")
+
+
+def test_it_is_told_when_most_of_what_was_labelled_did_not_arrive() -> None:
+    carrier = Carrier()
+    _, desk, said = desk_of(carrier)
+    carrier.never_arrives = True
+    desk.carry(prior())
     assert said[-1].endswith("do both scans show the same part of the body?")
 
 
