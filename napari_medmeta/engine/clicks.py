@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -37,8 +37,9 @@ from napari_medmeta.engine.drawing import draw
 from napari_medmeta.engine.expectation import marked_dice
 from napari_medmeta.engine.features import FeatureMaps
 from napari_medmeta.engine.learners.interpolation import LEAST_LOG_POSTERIOR
+from napari_medmeta.engine.learners.walk import WalkConfig, refine
 from napari_medmeta.engine.region import Region, RegionConfig, looks, pool_classes, pooling
-from napari_medmeta.engine.task import UNKNOWN
+from napari_medmeta.engine.task import UNKNOWN, Faces, Task
 
 __all__ = ["CLICKS", "ClickConfig", "answer_clicks", "split_support"]
 
@@ -52,8 +53,14 @@ inside open, and knows the core of that."""
 FAR = 4.0
 """Reaches after which nobody asks any more how far a front has come; nothing is proposed beyond one."""
 
+BEYOND = 1.1
+"""The region reaches a little farther than any front, so that what is proposed never ends on its faces."""
+
 LEAST_COST = 0.01
 """Of a reach: at a mark itself the logarithm would not be finite."""
+
+NO_FACES: Faces = ((False, False), (False, False), (False, False))
+"""Nothing is said of the faces of the region: no front comes that far."""
 
 SPREAD = 0.2
 """Normalised intensities that count as one step of contrast: the median standard deviation of the development cases."""
@@ -83,6 +90,8 @@ class ClickConfig:
         At most this many marks of a class are looked at for their look, spread evenly over its strokes.
     sharpness
         How fast the answer grows sure on both sides of the border between two fronts.
+    walk
+        How what the fronts say is smoothed along the image's edges.
     """
 
     reach: float = 2.5
@@ -91,9 +100,10 @@ class ClickConfig:
     looks: float = 0.5
     edges: float = 0.3
     smoothing_mm: float = 0.7
-    patch_mm: float = 2.5
+    patch_mm: float = 1.5
     marks: int = 16
     sharpness: float = 3.0
+    walk: WalkConfig = field(default_factory=WalkConfig)
 
     @property
     def farthest_mm(self) -> float:
@@ -193,11 +203,10 @@ def _region(support: Support, spacing_mm: Sequence[float], config: ClickConfig, 
     if extent is None:
         raise MissingExamplesError("No structure has been marked yet", next_step="Click on a structure")
     order = (normal, *(a for a in range(3) if a != normal))
-    margin = [0 if a == normal else math.ceil(config.farthest_mm / spacing_mm[a]) for a in range(3)]
+    margin = [0 if a == normal else math.ceil(BEYOND * config.farthest_mm / spacing_mm[a]) for a in range(3)]
     box = extent.grown((margin[0], margin[1], margin[2]), support.shape)
     factor, step = pooling(box.size, [spacing_mm[a] for a in order], fineness)
-    open_faces = (False, False), (False, False), (False, False)
-    return Region((order[0], order[1], order[2]), box, factor, open_faces, (0, 0), step)
+    return Region((order[0], order[1], order[2]), box, factor, NO_FACES, (0, 0), step)
 
 
 def _said(support: Support, region: Region) -> npt.NDArray[np.int64]:
@@ -229,8 +238,9 @@ class _Ground:
         d, h, w = (maps.spacing_mm[a] for a in region.order)
         self.spacing_mm = (d * region.step, h * region.factor, w * region.factor)
         intensity, embedding = looks(maps, region)
+        self.intensity = intensity.cpu()
         width = [0.0, *(config.smoothing_mm / s for s in self.spacing_mm[1:])]
-        self._image = ndimage.gaussian_filter(intensity.cpu().numpy() / SPREAD, width)
+        self._image = ndimage.gaussian_filter(self.intensity.numpy() / SPREAD, width)
         # Between slices the mark's own look decides: they may be many millimetres apart.
         in_plane = [a for a in (1, 2) if self._image.shape[a] > 1]
         slopes = [np.gradient(self._image, self.spacing_mm[a], axis=a) ** 2 for a in in_plane]
@@ -286,4 +296,19 @@ def _posterior(ground: _Ground, classes: Tensor, structures: int, cancel: Cancel
         # Where no front comes within the reach, background is assumed.
         fronts.append(arrived if c else np.minimum(arrived, 1.0))
     nearness = -ground.config.sharpness * np.log(np.maximum(np.stack(fronts), LEAST_COST))
-    return torch.log_softmax(torch.from_numpy(nearness), dim=0).clamp_min(LEAST_LOG_POSTERIOR)
+    posterior = torch.log_softmax(torch.from_numpy(nearness), dim=0).clamp_min(LEAST_LOG_POSTERIOR)
+    return _smoothed(ground, classes, posterior)
+
+
+def _smoothed(ground: _Ground, classes: Tensor, posterior: Tensor) -> Tensor:
+    """Return ``posterior`` after the walker, as it smooths all proposals: fronts leak where an edge has a gap."""
+    task = Task(
+        features=torch.empty(0, *classes.shape),
+        intensity=ground.intensity,
+        spacing_mm=ground.spacing_mm,
+        classes=classes,
+        painted=(),
+        structures=len(posterior) - 1,
+        bounded=NO_FACES,
+    )
+    return refine(task, posterior, range(len(classes)), first=0, config=ground.config.walk)

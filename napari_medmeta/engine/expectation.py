@@ -25,13 +25,13 @@ UNCHECKED = 0.85
 """What a posterior's own Dice is worth while no slice can be left out; chosen likewise."""
 
 MARKED = 1.12
-"""What it is worth where there are clicks and strokes alone, m of them on a structure and on background: this times
+"""What it is worth where no slice is complete, with m separate marks on a structure and on background: this times
 1 - 1/m, and at most 1. With two clicks half of a proposal is wrong and with six a fifth, but the posterior is as sure
 with two. Chosen on the development cases, each click in the middle of the largest error."""
 
-ALONE, FULLY = 0.8, 1.05
-"""What the posterior's own Dice is worth where paths from clicks and strokes alone made it: after one mark, and after
-very many. Chosen likewise."""
+WRONG_AFTER_MANY, WRONG_AFTER_ONE = 0.3, 1.05
+"""Share of the posterior's own doubt that proves to be an error where fronts from clicks and strokes made it
+(`napari_medmeta.engine.clicks`): after very many marks, and after one. Chosen likewise."""
 
 
 def expected_dice(posterior: Tensor, trust: Trust, task: Task, depths: Sequence[int]) -> list[float]:
@@ -82,20 +82,25 @@ def marked_dice(posterior: Tensor, classes: Tensor) -> tuple[list[float], list[f
     classes
         (D, H, W) int64: what was marked; 0 background, 1 to S.
     """
-    worth = _marks_worth(classes, len(posterior) - 1)
+    wrong = _wrong_share(classes, len(posterior) - 1)
     whole = _soft_dice(posterior.flatten(1)[:, :, None])[:, 0]
     soft = _soft_dice(posterior.flatten(2).transpose(1, 2))
     proposed = posterior.argmax(0)
     slices: list[float | None] = []
     for n in range(posterior.shape[1]):
         here = [int(s) - 1 for s in proposed[n].unique() if s]
-        slices.append(sum(worth[s] * float(soft[s, n]) for s in here) / len(here) if here else None)
-    return [w * float(d) for w, d in zip(worth, whole, strict=True)], slices
+        slices.append(sum(_doubted(float(soft[s, n]), wrong[s]) for s in here) / len(here) if here else None)
+    return [_doubted(float(d), w) for d, w in zip(whole, wrong, strict=True)], slices
 
 
-def _marks_worth(classes: Tensor, structures: int) -> list[float]:
+def _wrong_share(classes: Tensor, structures: int) -> list[float]:
     background, *marks = (int(ndimage.label(classes.cpu().numpy() == s)[1]) for s in range(structures + 1))
-    return [ALONE + (FULLY - ALONE) * (1 - 1 / max(1, background + own)) for own in marks]
+    more = WRONG_AFTER_ONE - WRONG_AFTER_MANY
+    return [WRONG_AFTER_MANY + more / max(1, background + own) for own in marks]
+
+
+def _doubted(soft: float, wrong: float) -> float:
+    return max(0.0, 1 - wrong * (1 - soft))
 
 
 def _soft_dice(log_posterior: Tensor) -> Tensor:
