@@ -54,6 +54,7 @@ from napari_medmeta.engine.learners.prototypical import FittedLearntPrototypes, 
 from napari_medmeta.engine.learners.trees import FittedTrees
 from napari_medmeta.engine.learners.walk import FittedWalk
 from napari_medmeta.engine.network import FusionNetwork
+from napari_medmeta.engine.outlining import Outlines
 from napari_medmeta.engine.recipe import trust_behind
 from napari_medmeta.engine.region import Region, find_region, make_task
 from napari_medmeta.engine.request import EngineConfig
@@ -107,12 +108,15 @@ def explain(
         return said
     maps, settings = _maps_of(engine), _settings(engine, config, seed)
     shown = proposal if proposal is not None and _answers(proposal, support, voxel) else None
-    drawn, marked = split_support(support)
+    asked, marked = split_support(support)
     if marked is not None:
-        answer = shown or answer_clicks(maps, marked, settings.config.clicks, settings.config.region)
-        if drawn is None or int(answer.labels_in(_one(voxel))[0, 0, 0]) in marked.structures:
-            return explain_clicks(marked, voxel, answer, spacing_mm=maps.spacing_mm, names=names)
-    work = _Question(maps, drawn or support, voxel, settings)
+        answer = answer_clicks(maps, marked, settings.config.clicks, settings.config.region)
+        outlines = Outlines(support, marked, answer)
+        if asked is None or int((shown or answer).labels_in(_one(voxel))[0, 0, 0]) in marked.structures:
+            if outlines.decide(voxel):
+                return explain_clicks(marked, voxel, shown or answer, spacing_mm=maps.spacing_mm, names=names)
+            asked = outlines.painted
+    work = _Question(maps, asked or support, voxel, settings)
     if not work.inside:
         return _far_away(support, voxel)
     return work.answer(names, shown)

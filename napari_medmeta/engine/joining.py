@@ -47,6 +47,7 @@ def joined(drawn: Proposal, marked: Proposal) -> Proposal:
         expected_dice={**drawn.expected_dice, **marked.expected_dice},
         slice_dice={ref: _mean(drawn, marked, ref) for ref in {**drawn.slice_dice, **marked.slice_dice}},
         trust={**drawn.trust, **marked.trust},
+        network={**drawn.network, **marked.network},
         seconds={**drawn.seconds, **marked.seconds},
     )
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import TypeAlias
 
 import numpy as np
 from torch import nn
 
 from napari_medmeta.core import (
-    Box,
     CancelToken,
     InputError,
     Progress,
@@ -26,13 +26,17 @@ from napari_medmeta.engine.clicks import answer_clicks, split_support
 from napari_medmeta.engine.device import free_memory_bytes, pick_device
 from napari_medmeta.engine.embedding import embed_volume
 from napari_medmeta.engine.features import FeatureMaps, compute_features
-from napari_medmeta.engine.joining import joined, part_of
+from napari_medmeta.engine.joining import joined
 from napari_medmeta.engine.learners.registry import shipped_encoder
+from napari_medmeta.engine.outlining import Outlines
 from napari_medmeta.engine.request import EngineConfig, Request, require_grid
 from napari_medmeta.engine.streaming import Keeping, needed_bytes, stream_features
 from napari_medmeta.engine.weights import network_in_use
 
 __all__ = ["EngineConfig", "Segmenter"]
+
+_Asked: TypeAlias = Callable[[Support, Progress], Request]
+"""Asks the engine: a support set, and where to tell how far the answer is."""
 
 HAND_MADE_SHARE = 0.6
 """Progress when the hand-made features are done and the learnt ones begin: about their share of the time."""
@@ -193,7 +197,8 @@ class Segmenter:
         Proposal
             For ``focus`` where it lies in the region, then for parts of the volume, then for all of it. Without a
             focus for all of it alone. What a part says is what the whole says there. Structures with clicks and
-            strokes alone (see `napari_medmeta.engine.clicks`) are proposed on the marked slices and between them.
+            strokes alone are outlined on the marked slices first (see `napari_medmeta.engine.clicks`), and these
+            outlines are gone on from as if they had been painted (see `napari_medmeta.engine.outlining`).
 
         Raises
         ------
@@ -205,25 +210,20 @@ class Segmenter:
         support = support if support is not None else self._require_support()
         maps = self._require_maps()
         require_grid(support, maps.shape)
-        drawn, clicked = split_support(support)
-        marked = None
-        if clicked is not None:
-            marked = answer_clicks(maps, clicked, self._config.clicks, self._config.region, cancel=cancel)
-        first = None if marked is None or focus is None else _on_focus(marked, focus)
-        if drawn is None and marked is not None:
-            if first is not None:
-                yield first
-            progress(1.0, "done")
-            yield marked
+        drawn, marked = split_support(support)
+
+        def request(asked: Support, told: Progress) -> Request:
+            return Request(maps, asked, self._config, self._network, self._seed, told, cancel)
+
+        if marked is None:
+            yield from _answered(request(support, progress), focus)
             return
-        request = Request(maps, drawn or support, self._config, self._network, self._seed, progress, cancel)
-        seen = None if focus is None else request.on_focus(focus)
-        if seen is not None:
-            yield seen if marked is None else joined(seen, marked)
-        elif first is not None:
-            yield first
-        for proposal in request.outward(focus):
-            yield proposal if marked is None else joined(proposal, marked)
+        answer = answer_clicks(maps, marked, self._config.clicks, self._config.region, cancel=cancel)
+        outlines = Outlines(support, marked, answer)
+        if drawn is None:
+            yield from _from_outlines(outlines, request, focus, progress)
+        else:
+            yield from _beside_outlines(drawn, outlines, request, focus, progress)
 
     def _budget_bytes(self) -> int:
         budget = self._config.memory_budget_bytes
@@ -257,10 +257,46 @@ class Segmenter:
         return self._support
 
 
-def _on_focus(proposal: Proposal, focus: SliceRef) -> Proposal | None:
-    """Return what is proposed on one slice, None where the slice lies beside the proposal."""
-    first = part_of(proposal, Box.of_slice(focus, proposal.covered.shape))
-    return first if first.box.size else None
+def _answered(request: Request, focus: SliceRef | None, *, seen: bool = False) -> Iterator[Proposal]:
+    """Yield all answers of ``request``, that for the slice on screen first unless it was ``seen``."""
+    first = None if focus is None or seen else request.on_focus(focus)
+    if first is not None:
+        yield first
+    yield from request.outward(focus)
+
+
+def _from_outlines(
+    outlines: Outlines, request: _Asked, focus: SliceRef | None, progress: Progress
+) -> Iterator[Proposal]:
+    """Yield what follows from marks alone: the outline on screen, and from all outlines the rest."""
+    on_screen = outlines.on(focus)
+    if on_screen is not None:
+        yield on_screen
+    if outlines.slices:
+        answers = _answered(request(outlines.painted, progress), focus, seen=on_screen is not None)
+        yield from map(outlines.settled, answers)
+    else:
+        # Nothing but the marks themselves was found: there is no outline to go on from.
+        progress(1.0, "done")
+        yield outlines.answer
+
+
+def _beside_outlines(
+    drawn: Support, outlines: Outlines, request: _Asked, focus: SliceRef | None, progress: Progress
+) -> Iterator[Proposal]:
+    """Yield the answers to what was drawn, as if nothing had been marked, joined with what follows from the marks."""
+    work = request(drawn, _share_of(progress, 0.5, 1.0))
+    on_screen, seen = outlines.on(focus), None if focus is None else work.on_focus(focus)
+    if on_screen is not None and seen is not None:
+        yield joined(seen, on_screen)
+    else:
+        yield from (first for first in (on_screen, seen) if first is not None)
+    beyond = outlines.answer
+    if outlines.slices:
+        *_, whole = request(outlines.painted, _share_of(progress, 0.0, 0.5)).outward(None)
+        beyond = outlines.settled(whole)
+    for proposal in work.outward(focus):
+        yield joined(proposal, beyond)
 
 
 def _share_of(progress: Progress, start: float, stop: float) -> Progress:
