@@ -22,8 +22,8 @@ __all__ = ["Outlines"]
 _Told = TypeVar("_Told")
 
 TOGETHER = 0.75
-"""Power of the product of what is expected of the outlines and of what follows from them: the product is too low by 0.07
-on the development cases, with clicks and strokes; with this power it is right on average."""
+"""Power of the product of what is expected of the outlines and of what follows from them: the product is too low by
+0.07 on the development cases, with clicks and strokes; with this power it is right on average."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -172,11 +172,19 @@ def _complete(support: Support, axis: int) -> list[int]:
     return sorted(e.ref.index for e in support.complete if e.ref.axis == axis)
 
 
+def _marked(support: Support, axis: int) -> list[int]:
+    shown = (e for e in support.examples if any(e.positive(s).any() for s in support.structures))
+    return sorted(e.ref.index for e in shown if e.ref.axis == axis)
+
+
 def _gaps(support: Support, axis: int) -> _Numbers:
-    """Return for each slice the number of slices to the nearest complete example; all of them without any."""
+    """Return for each slice the number of slices to the nearest complete example; all of them without any.
+
+    Where there are clicks and strokes alone, the slices that show a structure stand in: the proposal goes on from them.
+    """
     count = support.shape[axis]
     at = np.arange(count)[:, None]
-    examples = np.array(_complete(support, axis), dtype=int)[None, :]
+    examples = np.array(_complete(support, axis) or _marked(support, axis), dtype=int)[None, :]
     return np.asarray(np.abs(at - examples).min(axis=1, initial=count), dtype=np.float64)
 
 

@@ -80,6 +80,17 @@ def test_a_slice_with_a_few_strokes_is_still_suggested() -> None:
     assert 5 in places(found)
 
 
+def test_with_clicks_alone_the_way_is_counted_from_the_clicked_slice() -> None:
+    labels = block(first=0, last=11)
+    known = np.zeros(SHAPE[1:], dtype=bool)
+    known[7, 7] = True
+    clicked = Support(SHAPE, (SliceExample(SliceRef(0, 2), known.astype(np.uint8), known),), (1,), 1)
+    found = rank_slices(proposal(labels), clicked, axis=0)
+    away = abs(found[0].ref.index - 2)
+    assert f"{away} slices away" in found[0].reason
+    assert 2 < away < SHAPE[0]
+
+
 def test_past_an_end_that_has_grown_thin_only_the_next_slices_are_suggested() -> None:
     labels = block(first=5, last=8)
     for end in (5, 8):
