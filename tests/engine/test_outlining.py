@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from napari_medmeta.core.phantoms import Phantom
 from napari_medmeta.engine import Segmenter
 from napari_medmeta.engine.explain import explain
 from napari_medmeta.engine.outlining import TOGETHER, Outlines
+from napari_medmeta.io import read_labels, read_volume
 
 HERE, THERE = SliceRef(0, 2), SliceRef(0, 4)
 
@@ -132,6 +134,25 @@ def test_one_click_a_structure_proposes_the_whole_volume(ready: Segmenter, click
     for structure in (1, 2):
         a, b = found[elsewhere] == structure, phantom.labels[elsewhere] == structure
         assert 2 * (a & b).sum() / (a.sum() + b.sum()) > 0.6
+
+
+def test_a_persons_strokes_on_three_slices_of_a_heart_give_the_rest(shared_data: Path) -> None:
+    case = shared_data / "scribbles" / "acdc_patient001"
+    scan = read_volume(case / "image.nii.gz")
+    strokes, _ = read_labels(case / "scribble.nii.gz", like=scan.geometry)
+    truth, _ = read_labels(case / "label.nii.gz", like=scan.geometry)
+    unsaid, painted = 4, (1, 4, 7)
+    examples = tuple(
+        SliceExample(SliceRef(0, z), np.where(strokes[z] == unsaid, 0, strokes[z]), strokes[z] != unsaid)
+        for z in painted
+    )
+    segmenter = Segmenter(device="cpu")
+    segmenter.set_volume(scan)
+    found = segmenter.segment(Support(scan.geometry.shape, examples, (1, 2, 3))).volume(scan.geometry.shape)
+    rest = [z for z in range(len(truth)) if z not in painted]
+    for structure in (1, 2, 3):
+        a, b = found[rest] == structure, truth[rest] == structure
+        assert 2 * (a & b).sum() / (a.sum() + b.sum()) > 0.65
 
 
 def test_clicks_promise_less_than_the_same_slice_painted(ready: Segmenter, clicks: Support, phantom: Phantom) -> None:
