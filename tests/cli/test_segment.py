@@ -275,7 +275,7 @@ def output_of_unknown_kind(files, phantom, painted):
         (one_structure_without_background, "one structure only"),
         (fractions_as_labels, "whole numbers"),
         (folder_without_images, "no"),
-        (empty_folder, "no"),
+        (empty_folder, "is empty"),
         (no_output_folder, "There is no folder"),
         (output_of_unknown_kind, ".nii.gz"),
     ],
