@@ -7,7 +7,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from napari_medmeta.bench.protocol import chosen_structures
@@ -53,6 +53,9 @@ class Case:
         Name by label value, where the manifest names them.
     collection
         Where the list names the collection; otherwise the id tells.
+    strokes
+        File with the strokes of a person, for the painting ``drawn``: 0 where they marked background, a structure's
+        value where they marked it, anything above all labels where they said nothing.
     """
 
     id: str
@@ -62,6 +65,7 @@ class Case:
     anatomy: str = ""
     structure_names: tuple[tuple[int, str], ...] = ()
     collection: str = ""
+    strokes: Path | None = None
 
     @property
     def is_development(self) -> bool:
@@ -76,11 +80,12 @@ class Case:
 
 @dataclass(frozen=True, eq=False)
 class LoadedCase:
-    """A case in memory: the scan without any trace of where its truth lies, and the truth apart."""
+    """A case in memory: the scan without any trace of where its truth lies, and truth and strokes apart."""
 
     case: Case
     volume: Volume
     truth: LabelArray
+    strokes: LabelArray | None = None
 
 
 def source_of(case_id: str) -> str:
@@ -97,10 +102,11 @@ def source_of(case_id: str) -> str:
 def find_cases(where: Path | str, *, only: tuple[str, ...] = ()) -> tuple[Case, ...]:
     """List the cases of a folder or of a list of files, sorted by id.
 
-    In a folder, a case is a sub-folder with a file ``image.*`` and a file ``label.*``. A ``cases.csv`` in the
+    In a folder, a case is a sub-folder with a file ``image.*`` and a file ``label.*``, and a file ``scribble.*`` where
+    a person drew strokes. A ``cases.csv`` in the
     folder or beside it (columns case, modality, anatomy, structures) adds what is known of each. A list is a
     CSV or JSON file; each of its rows has an ``image`` and a ``label`` (paths, relative to the list), and may
-    have ``case``, ``source``, ``modality``, ``anatomy`` and ``structures``.
+    have ``case``, ``source``, ``modality``, ``anatomy``, ``structures`` and ``scribble`` (a path too).
 
     Raises
     ------
@@ -138,15 +144,16 @@ def load_case(case: Case) -> LoadedCase:
     Raises
     ------
     MedmetaError
-        When a file cannot be read, or image and label do not lie on one grid.
+        When a file cannot be read or is blank, or image and label do not lie on one grid.
     """
     volume = read_volume(case.image)
     truth, _ = read_labels(case.label, like=volume.geometry)
     # No path and no name: from these a method could find the truth.
     bare = Volume(volume.array, volume.geometry, volume.modality)
-    for array in (bare.array, truth):
+    strokes = None if case.strokes is None else read_labels(case.strokes, like=volume.geometry)[0]
+    for array in (bare.array, truth, *(() if strokes is None else (strokes,))):
         array.setflags(write=False)
-    return LoadedCase(case, bare, truth)
+    return LoadedCase(case, bare, truth, strokes)
 
 
 def _in_folder(root: Path) -> list[Case]:
@@ -155,7 +162,8 @@ def _in_folder(root: Path) -> list[Case]:
     for sub in sorted(p for p in root.iterdir() if p.is_dir()):
         image, label = _find(sub, "image"), _find(sub, "label")
         if image is not None and label is not None:
-            cases.append(_case(sub.name, image, label, {**known.get(sub.name, {}), "source": ""}))
+            row = {**known.get(sub.name, {}), "source": ""}
+            cases.append(replace(_case(sub.name, image, label, row), strokes=_find(sub, "scribble")))
     if not cases:
         raise InputError(
             f"{root} holds no case",
@@ -175,7 +183,8 @@ def _in_list(path: Path) -> list[Case]:
             )
         image, label = (path.parent / row[column] for column in ("image", "label"))
         name = row.get("case") or image.name.removesuffix(next((x for x in _SUFFIXES if image.name.endswith(x)), ""))
-        cases.append(_case(name, image, label, row))
+        strokes = path.parent / row["scribble"] if row.get("scribble") else None
+        cases.append(replace(_case(name, image, label, row), strokes=strokes))
     twice = sorted(name for name, count in Counter(c.id for c in cases).items() if count > 1)
     if not cases or twice:
         found = f"The case {twice[0]} stands twice in {path.name}" if twice else f"{path.name} holds no case"

@@ -8,6 +8,7 @@
 ``wrong-slice-N`` one example holds the labels of the slice N further on
 ``scribbles``  a stroke along the middle of each structure, and one around all of them for the background
 ``axis-N``     slices along the Nth array axis after the through-plane one
+``drawn``      strokes that a person drew, from the case's own file
 ============== =========================================================================================
 
 Level 0 is exact painting. Observers differ by 2 mm (spinal cord), 4 mm (oesophagus) and 7 mm (heart) on
@@ -32,7 +33,18 @@ from skimage.morphology import skeletonize
 from napari_medmeta.bench.methods.interpolation import signed_distance_mm
 from napari_medmeta.core import BACKGROUND, InputError, LabelArray, MaskArray, SliceExample, SliceRef
 
-__all__ = ["EXACT", "Mode", "Painting", "jittered", "paint", "parse_painting", "scribbled", "seeded", "shifted"]
+__all__ = [
+    "EXACT",
+    "Mode",
+    "Painting",
+    "drawn",
+    "jittered",
+    "paint",
+    "parse_painting",
+    "scribbled",
+    "seeded",
+    "shifted",
+]
 
 WOBBLE_MM = 5.0
 """Over this length an outline errs to one side: about the width of a fingertip's brush stroke on a scan."""
@@ -54,9 +66,10 @@ class Mode(StrEnum):
     WRONG_SLICE = "wrong-slice"
     SCRIBBLES = "scribbles"
     AXIS = "axis"
+    DRAWN = "drawn"
 
 
-_WITHOUT_LEVEL = frozenset({Mode.EXACT, Mode.SCRIBBLES})
+_WITHOUT_LEVEL = frozenset({Mode.EXACT, Mode.SCRIBBLES, Mode.DRAWN})
 _ONCE = frozenset({Mode.MISSED, Mode.WRONG_SLICE})
 _COUNTED = _ONCE | {Mode.AXIS}
 """Their level is a whole number."""
@@ -148,6 +161,19 @@ def paint(
         elif painting.mode is Mode.SCRIBBLES:
             known[ref] = scribbled(labels, plane, rng)
     return tuple(SliceExample(ref, np.where(known[ref], labels, 0), known[ref]) for ref, labels in slices.items())
+
+
+def drawn(strokes: LabelArray, refs: Sequence[SliceRef], structures: Sequence[int]) -> tuple[SliceExample, ...]:
+    """Return the examples of the slices ``refs`` of ``strokes`` (I, J, K), as a person drew them.
+
+    A stroke on ``structures`` or on the background (0) is known, every other value says nothing.
+    """
+    examples = []
+    for ref in refs:
+        labels = np.array(strokes[ref.slicer])
+        known = np.isin(labels, (BACKGROUND, *structures))
+        examples.append(SliceExample(ref, np.where(known, labels, np.uint8(BACKGROUND)), known))
+    return tuple(examples)
 
 
 def jittered(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from napari_medmeta.bench.cases import Case
 from napari_medmeta.bench.methods import is_slow
-from napari_medmeta.bench.painting import EXACT, Painting
+from napari_medmeta.bench.painting import EXACT, Mode, Painting
 from napari_medmeta.bench.protocol import Placement
 
 __all__ = ["KS", "Plan", "Question", "Skipped"]
@@ -59,6 +59,10 @@ class Plan:
     def questions(self) -> tuple[Question, ...]:
         """Every combination of number, placement and painting, by number."""
         return tuple(Question(k, where, how) for k in self.ks for where in self.placements for how in self.paintings)
+
+    def asks(self, question: Question, case: Case) -> bool:
+        """Tell whether this question can be put on this case: not every scan was drawn on by a person."""
+        return question.painting.mode is not Mode.DRAWN or case.strokes is not None
 
     def runs_on(self, method: str, case: Case) -> bool:
         """Tell whether this method is run on this case."""

@@ -15,7 +15,7 @@ from enum import StrEnum
 import numpy as np
 import numpy.typing as npt
 
-from napari_medmeta.bench.painting import EXACT, Painting, paint, seeded
+from napari_medmeta.bench.painting import EXACT, Mode, Painting, drawn, paint, seeded
 from napari_medmeta.core import (
     Geometry,
     InputError,
@@ -94,12 +94,15 @@ class Anatomy:
     ----------
     truth
         (I, J, K) uint8, read-only: the chosen structures, everything else 0.
+    strokes
+        (I, J, K) uint8: what a person drew on this scan, for the painting ``drawn`` (see `painting.drawn`).
     """
 
     truth: LabelArray
     geometry: Geometry
     structures: tuple[int, ...]
     case_id: str = ""
+    strokes: LabelArray | None = None
 
     @property
     def axis(self) -> int:
@@ -107,17 +110,36 @@ class Anatomy:
         return self.geometry.through_plane_axis
 
     def task(self, *, k: int, placement: Placement = Placement.EVEN, painting: Painting = EXACT, seed: int = 0) -> Task:
-        """Return the task with ``k`` example slices, painted in this way."""
+        """Return the task with ``k`` example slices, painted in this way.
+
+        Raises
+        ------
+        InputError
+            When nobody drew strokes on this scan, and these are asked for.
+        """
         axis = painting.axis(self.axis)
         rng = seeded(self.case_id, k, seed)
+        if painting.mode is Mode.DRAWN:
+            return self._drawn_task(axis, k, placement, rng)
         painted = example_slices(self.truth, axis=axis, k=k, placement=placement, rng=rng)
         refs = [SliceRef(axis, index) for index in painted]
         spacing = self.geometry.spacing_mm
         examples = paint(self.truth, refs, painting, spacing_mm=spacing, seed=seed, case_id=self.case_id)
         return Task(Support(self.geometry.shape, examples, self.structures), self.truth, axis, painted, self.structures)
 
+    def _drawn_task(self, axis: int, k: int, placement: Placement, rng: np.random.Generator) -> Task:
+        if self.strokes is None:
+            raise InputError("Nobody drew strokes on this scan", expected="a file scribble.nii.gz beside the image")
+        # Nobody can be given strokes on a slice that holds none.
+        told = np.where(np.isin(self.strokes, self.structures), self.strokes, 0).astype(np.uint8)
+        painted = example_slices(told, axis=axis, k=k, placement=placement, rng=rng)
+        examples = drawn(self.strokes, [SliceRef(axis, index) for index in painted], self.structures)
+        return Task(Support(self.geometry.shape, examples, self.structures), self.truth, axis, painted, self.structures)
 
-def anatomy_of(truth: LabelArray, geometry: Geometry, *, case_id: str = "") -> Anatomy:
+
+def anatomy_of(
+    truth: LabelArray, geometry: Geometry, *, case_id: str = "", strokes: LabelArray | None = None
+) -> Anatomy:
     """Choose the structures of a scan that are judged.
 
     Raises
@@ -133,7 +155,7 @@ def anatomy_of(truth: LabelArray, geometry: Geometry, *, case_id: str = "") -> A
         )
     kept = np.where(np.isin(truth, structures), truth, 0).astype(np.uint8)
     kept.setflags(write=False)
-    return Anatomy(kept, geometry, structures, case_id)
+    return Anatomy(kept, geometry, structures, case_id, strokes)
 
 
 def chosen_structures(truth: npt.NDArray[np.integer], *, axis: int) -> tuple[int, ...]:

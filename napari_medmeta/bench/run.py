@@ -77,7 +77,7 @@ def run_case(plan: Plan, case: Case, keys: frozenset[RunKey]) -> Iterator[Run | 
     """Yield the runs of one case named by ``keys``, each as soon as it is finished."""
     try:
         loaded = load_case(case)
-        anatomy = anatomy_of(loaded.truth, loaded.volume.geometry, case_id=case.id)
+        anatomy = anatomy_of(loaded.truth, loaded.volume.geometry, case_id=case.id, strokes=loaded.strokes)
     except MedmetaError as error:
         yield Skipped(case.id, error.message)
         return
@@ -99,7 +99,8 @@ def _methods(plan: Plan) -> tuple[Method, ...]:
 def _keys(plan: Plan, case: Case, methods: Sequence[Method]) -> tuple[RunKey, ...]:
     names = zip(plan.methods, methods, strict=True)
     chosen = [m for name, m in names if plan.runs_on(name, case)]
-    return tuple(_key(plan, case, question, m) for question in plan.questions for m in chosen)
+    asked = [question for question in plan.questions if plan.asks(question, case)]
+    return tuple(_key(plan, case, question, m) for question in asked for m in chosen)
 
 
 def _key(plan: Plan, case: Case, question: Question, method: Method) -> RunKey:

@@ -101,7 +101,8 @@ def _add_questions(parser: argparse.ArgumentParser) -> None:
         type=names,
         default=("exact",),
         metavar="A,B",
-        help="how they are painted: exact, jitter-N, shift-N (mm), missed, wrong-slice, scribbles, axis-N",
+        help="how they are painted: exact, jitter-N, shift-N (mm), missed, wrong-slice, scribbles, axis-N; drawn: the "
+        "strokes of a person, where a case has a file scribble.*",
     )
     parser.add_argument(
         "--policies",

@@ -45,6 +45,13 @@ def test_a_json_list_says_the_same(here):
     assert load_case(case).truth.any()
 
 
+def test_a_list_may_name_the_strokes_of_a_person(here):
+    row = "a,scans/alpha_1/image.nii.gz,scans/alpha_1/label.nii.gz"
+    path = write_csv(here / "mine.csv", "case,image,label,scribble", f"{row},scans/alpha_1/label.nii.gz")
+    (case,) = find_cases(path)
+    assert load_case(case).strokes is not None
+
+
 def test_a_case_without_a_name_is_called_like_its_image(here):
     path = write_csv(here / "mine.csv", "image,label", "scans/alpha_1/image.nii.gz,scans/alpha_1/label.nii.gz")
     assert [c.id for c in find_cases(path)] == ["image"]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from napari_medmeta.bench.painting import Painting, parse_painting, scribbled, seeded, shifted
-from napari_medmeta.bench.protocol import Placement, Task, make_task
+from napari_medmeta.bench.protocol import Placement, Task, anatomy_of, make_task
 from napari_medmeta.core import Geometry, InputError, LabelArray
 
 GEOMETRY = Geometry.from_parts((12, 30, 30), spacing_mm=(5.0, 1.0, 1.0))
@@ -147,6 +147,32 @@ def test_no_painting_leaves_a_way_back_to_the_truth():
                 assert not np.shares_memory(array, found.truth)
 
 
+def test_what_a_person_drew_is_known_and_nothing_else():
+    strokes = np.full((12, 30, 30), 4, dtype=np.uint8)
+    strokes[5, 6, 5:10] = 1
+    strokes[5, 18, 17:20] = 2
+    strokes[5, 0, :] = 0
+    found = anatomy_of(two_columns(), GEOMETRY, strokes=strokes).task(k=1, painting=parse_painting("drawn"))
+    (example,) = found.support.examples
+    assert example.ref.index == 5
+    assert int(example.known.sum()) == 5 + 3 + 30
+    assert int((example.labels == 1).sum()) == 5
+    assert int((example.labels == 2).sum()) == 3
+    assert not example.is_complete
+
+
+def test_strokes_are_taken_from_slices_that_hold_some():
+    strokes = np.full((12, 30, 30), 4, dtype=np.uint8)
+    strokes[[2, 9], 6, 5:10] = 1
+    task = anatomy_of(two_columns(), GEOMETRY, strokes=strokes).task
+    assert set(task(k=2, placement=Placement.RANDOM, painting=parse_painting("drawn")).painted) == {2, 9}
+
+
+def test_strokes_that_nobody_drew_are_refused():
+    with pytest.raises(InputError, match="Nobody drew"):
+        task("drawn")
+
+
 @pytest.mark.parametrize(
     ("slug", "painting"),
     [("exact", "exact"), ("jitter-0.5", "jitter-0.5"), ("missed-1", "missed"), ("wrong-slice-2", "wrong-slice-2")],
@@ -156,7 +182,9 @@ def test_a_slug_reads_back(slug, painting):
     assert parse_painting(painting).slug == painting
 
 
-@pytest.mark.parametrize("slug", ["", "magic", "jitter--1", "jitter-inf", "axis-0.5", "exact-1", "scribbles-2", "-1"])
+@pytest.mark.parametrize(
+    "slug", ["", "magic", "jitter--1", "jitter-inf", "axis-0.5", "exact-1", "scribbles-2", "drawn-1", "-1"]
+)
 def test_a_slug_that_makes_no_sense_is_refused(slug):
     with pytest.raises(InputError, match="no way of painting"):
         parse_painting(slug)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import pickle
+import shutil
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -21,6 +22,7 @@ from napari_medmeta.bench.protocol import Placement, make_task
 from napari_medmeta.bench.run import Plan, keys_of, keys_of_plan, run_case, run_plan
 from napari_medmeta.bench.store import Run, RunKey, RunStore
 from napari_medmeta.core import Cancelled, CancelToken, InputError, LabelArray, MedmetaError, Support, Volume
+from napari_medmeta.io import read_volume, write_labels
 
 FAST = ("interpolation", "interpolation-dome")
 
@@ -145,6 +147,21 @@ def test_a_painting_of_level_0_scores_like_exact_painting(cases, tmp_path):
     run_plan(even(cases[:1], FAST[1:], ks=(3,), paintings=tuple(map(parse_painting, slugs))), store)
     assert len({(tuple(r.dice.items()), tuple(r.leak.items()), tuple(r.short.items())) for r in store}) == 1
     assert len(store) == len(slugs)
+
+
+def test_strokes_are_asked_about_only_where_a_person_drew_some(cases_folder, tmp_path):
+    shutil.copytree(cases_folder, tmp_path / "cases")
+    label = read_volume(tmp_path / "cases" / "beta_1" / "label.nii.gz")
+    strokes = label.array.astype(np.uint8)
+    strokes[:, ::2] = 9
+    write_labels(tmp_path / "cases" / "beta_1" / "scribble.nii.gz", strokes, label.geometry)
+    found = find_cases(tmp_path / "cases")
+    assert [c.strokes is not None for c in found] == [False, True, False]
+    store = RunStore(tmp_path / "runs.jsonl")
+    plan = even(found, FAST[1:], ks=(3,), paintings=(parse_painting("exact"), parse_painting("drawn")))
+    assert run_plan(plan, store) == ()
+    assert {r.key.case for r in store if r.key.painting == "drawn"} == {"beta_1"}
+    assert len({r.key.case for r in store if r.key.painting == "exact"}) == 3
 
 
 def test_slow_methods_run_on_the_subset_only(cases, tmp_path):
