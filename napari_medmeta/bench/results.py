@@ -21,6 +21,7 @@ __all__ = [
     "by_placement",
     "is_peer",
     "is_variant",
+    "main_painting",
     "noisy_dice",
     "split_by_coverage",
 ]
@@ -177,11 +178,18 @@ class Results:
         return tuple(sorted(set.intersection(*judged))) if judged else ()
 
 
+def main_painting(runs: Iterable[Run]) -> str:
+    """Return the way of painting of the main table: exact, or the first by name where nothing was painted exactly."""
+    return min((run.key.painting for run in runs), key=lambda way: (way != EXACT, way), default=EXACT)
+
+
 def by_placement(runs: Iterable[Run]) -> dict[str, list[Run]]:
-    """Return the runs with exactly painted examples by placement, even placement first."""
+    """Return the runs of the main way of painting by placement, even placement first."""
     found: dict[str, list[Run]] = defaultdict(list)
+    runs = list(runs)
+    main = main_painting(runs)
     for run in runs:
-        if run.key.painting == EXACT:
+        if run.key.painting == main:
             found[run.key.placement].append(run)
     return dict(sorted(found.items()))
 

@@ -18,11 +18,12 @@ from napari_medmeta.bench.results import (
     Results,
     by_placement,
     is_variant,
+    main_painting,
     noisy_dice,
     split_by_coverage,
 )
 from napari_medmeta.bench.setting import Setting, left_out, made_by
-from napari_medmeta.bench.store import Run
+from napari_medmeta.bench.store import EXACT, Run
 from napari_medmeta.bench.tables_interactive import goals, progress
 
 __all__ = ["compose", "main_results"]
@@ -66,11 +67,11 @@ def compose(
         _section("Left out or failed", _bullets(left_out(setting, runs, sessions))),
         _section("How this was made", Code(setting.command), *map(Text, made_by(setting, runs, sessions))),
     ]
-    return Document(_summary(results, found), tuple(s for s in sections if s))
+    return Document(_summary(results, found, painting=main_painting(runs)), tuple(s for s in sections if s))
 
 
 def main_results(runs: Sequence[Run], setting: Setting) -> Results | None:
-    """Return the runs of the main table: exact painting, the first placement, no variant, no method of few cases."""
+    """Return the runs of the main table: one painting, the first placement, no variant, no method of few cases."""
     placed = by_placement(r for r in runs if not is_variant(r.key.method))
     first = next(iter(placed.values()), [])
     kept, _ = split_by_coverage(first)
@@ -82,10 +83,11 @@ def _results(runs: Sequence[Run], setting: Setting) -> Results | None:
     return results if any(results.cases(k) for k in results.ks) else None
 
 
-def _summary(results: Results | None, sessions: Sessions | None) -> tuple[Section, ...]:
+def _summary(results: Results | None, sessions: Sessions | None, *, painting: str) -> tuple[Section, ...]:
     blocks: list[Block | None] = [] if can_draw() else [Text(NO_DRAWING)]
     if results is not None:
-        blocks = [Text(f"{MEAN} Bold is the best."), tables.means(results), *blocks]
+        way = "" if painting == EXACT else f" Examples were painted in the way `{painting}`."
+        blocks = [Text(f"{MEAN} Bold is the best.{way}"), tables.means(results), *blocks]
         blocks.append(_drawn(lambda: drawings.over_painted(results)))
     if sessions is not None:
         blocks.append(_drawn(lambda: drawings.over_seconds(sessions)))

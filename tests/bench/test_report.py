@@ -72,10 +72,18 @@ def rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def test_where_nothing_was_painted_exactly_the_other_painting_is_the_main_one(setting, tmp_path):
+    drawn = [run(method, case, dice, painting="drawn") for (method, case), dice in DICE.items()]
+    _, markdown = report(tmp_path, drawn, [], setting)
+    assert "| medmeta | 0.700 [0.60, 0.80] |" in markdown
+    assert "Examples were painted in the way `drawn`." in markdown
+
+
 def test_known_figures_stand_on_every_page(runs, setting, tmp_path):
     html, markdown = report(tmp_path, runs, [], setting)
     # Of 0.8 and 0.6, and of 0.7 and 0.9; the best peer of each case is the only one.
     assert "| medmeta | 0.700 [0.60, 0.80] | 0.700 [0.60, 0.80] |" in markdown
+    assert "painted in the way" not in markdown
     assert "| vote | **0.800 [0.70, 0.90]** |" in markdown
     assert "<td>medmeta</td><td>0.700 [0.60, 0.80]</td>" in html
     # Ours minus the vote: +0.1 and -0.3.
