@@ -375,7 +375,15 @@ def _resample(array: npt.NDArray[_Scalar], source: Geometry, target: Geometry, *
     to_source = np.linalg.inv(source.affine) @ target.affine
     # Outside the scan there is no tissue: the darkest value stands for it, and background for labels.
     fill = float(np.min(array)) if order else 0.0
+    # "grid-constant": plain "constant" fills where a voxel centre misses the outermost ones by a rounding error, and
+    # so took whole faces off the scan.
     out: npt.NDArray[_Scalar] = ndimage.affine_transform(
-        array, to_source[:3, :3], to_source[:3, 3], output_shape=target.shape, order=order, mode="constant", cval=fill
+        array,
+        to_source[:3, :3],
+        to_source[:3, 3],
+        output_shape=target.shape,
+        order=order,
+        mode="grid-constant",
+        cval=fill,
     )
     return out

@@ -170,6 +170,50 @@ def test_labels_on_a_tilted_scan_come_back_as_they_were_painted() -> None:
     assert np.mean(back != labels) < 0.05
 
 
+TILTS = [(0.31, 0.0), (-0.12, 0.0), (0.2, 0.1), (-0.4, -0.07), (0.05, 0.3)]
+"""Gantry tilt as a step per mm, and by how many radians the whole grid is turned."""
+
+
+def tilted(step: float, turn: float) -> Geometry:
+    affine = np.array(Geometry.from_parts((6, 9, 8), spacing_mm=(2.3, 0.9, 1.1), origin_mm=(-31.7, 12.9, 88.3)).affine)
+    affine[1, 0] += 2.3 * step
+    turned = np.eye(4)
+    turned[:2, :2] = [[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]
+    turned[1:3, 1:3] = turned[1:3, 1:3] @ [[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]
+    return Geometry((6, 9, 8), turned @ affine)
+
+
+@pytest.mark.parametrize(("step", "turn"), TILTS)
+def test_labels_reach_the_outermost_voxels_of_a_tilted_scan(step: float, turn: float) -> None:
+    change = tilted(step, turn).reoriented(DISPLAY_CODES)
+    assert not change.is_exact
+    assert change.labels_to_original(np.full(change.working.shape, 7, np.uint8)).min() == 7
+
+
+@pytest.mark.parametrize("step", [0.31, -0.12, 0.2, -0.4, 0.05])
+def test_a_tilted_scan_keeps_its_outermost_voxels(step: float) -> None:
+    grid = tilted(step, 0.0)
+    change = grid.reoriented(DISPLAY_CODES)
+    image = np.full(grid.shape, 100, np.int16)
+    image[2, 4, 4] = -1000
+    # Where the tilt begins, a corner of both grids is one and the same place.
+    corners = change.working.to_index(grid.to_world([[0, 0, 0], [0, 8, 0], [5, 0, 0], [5, 8, 0]]))
+    corner = min(corners, key=lambda index: float(np.abs(index - np.rint(index)).max()))
+    assert np.allclose(corner, np.rint(corner), atol=1e-9)
+    assert change.image_to_working(image)[tuple(np.rint(corner).astype(int))] == 100
+
+
+@pytest.mark.parametrize(("step", "turn"), TILTS)
+def test_beyond_a_tilted_scan_is_nothing(step: float, turn: float) -> None:
+    grid = tilted(step, turn)
+    change = grid.reoriented(DISPLAY_CODES)
+    labels = change.labels_to_working(np.full(grid.shape, 7, np.uint8))
+    index = grid.to_index(change.working.to_world(np.moveaxis(np.indices(change.working.shape), 0, -1)))
+    outside = ((index < -0.51) | (index > np.asarray(grid.shape) - 0.49)).any(axis=-1)
+    assert outside.any()
+    assert not labels[outside].any()
+
+
 def test_a_tilted_image_is_carried_to_its_place() -> None:
     affine = np.array(Geometry.from_parts((5, 20, 4), spacing_mm=(2, 1, 1)).affine)
     affine[1, 0] += 0.5
