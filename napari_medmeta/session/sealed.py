@@ -12,7 +12,7 @@ import sqlite3
 import struct
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
@@ -111,7 +111,7 @@ class SealedFile(ABC, Generic[Item]):
 
     def remove(self, ids: Iterable[str]) -> int:
         """Forget what has these ids; the bytes are overwritten. Returns how many there were."""
-        if not self.path.exists():
+        if self._is_new:
             return 0
         forget = f"DELETE FROM {self.kind.table} WHERE id = ?"
         with self._open() as connection:
@@ -145,6 +145,7 @@ class SealedFile(ABC, Generic[Item]):
         path = Path(path)
         if not path.is_file():
             raise StorageError(f"There is no {self.kind.file} {path.name}", next_step="Choose another file")
+        _require(self.kind, path)
         return self.add(self._at(path).kept())
 
     @abstractmethod
@@ -159,14 +160,25 @@ class SealedFile(ABC, Generic[Item]):
         return type(self)(path)
 
     def _rows(self, columns: str) -> list[Any]:
-        if not self.path.exists():
+        if self._is_new:
             return []
         with self._open() as connection:
             return connection.execute(f"SELECT {columns} FROM {self.kind.table} ORDER BY rowid").fetchall()
 
+    @property
+    def _is_new(self) -> bool:
+        """Whether nothing was ever kept: no file, or the empty one of a program that ended while it began one."""
+        try:
+            return self.path.stat().st_size == 0
+        except FileNotFoundError:
+            return True
+        except OSError:
+            # Something is there that may not be looked at: opening it tells why.
+            return False
+
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
-        kind, fresh = self.kind, not self.path.exists()
+        kind, fresh = self.kind, self._is_new
         if not fresh:
             _require(kind, self.path)
         try:
@@ -174,10 +186,11 @@ class SealedFile(ABC, Generic[Item]):
             with closing(_connect(kind, self.path)) as connection:
                 if fresh:
                     _prepare(kind, connection)
-                elif connection.execute("SELECT type, name, sql FROM sqlite_master WHERE sql NOT NULL").fetchall() != [
-                    ("table", kind.table, kind.schema)
-                ]:
+                if _tables(connection) != [("table", kind.table, kind.schema)]:
                     raise kind.damaged(self.path)
+                # Not while another window reads a file that was just begun: then the next opening does it.
+                with suppress(sqlite3.OperationalError):
+                    connection.execute("PRAGMA journal_mode=WAL")
                 yield connection
         except READ_ERRORS as error:
             raise _explained(kind, error, self.path) from error
@@ -189,18 +202,29 @@ class SealedFile(ABC, Generic[Item]):
 
 def _connect(kind: FileKind, path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None, timeout=BUSY_SECONDS)
-    for setting in ("trusted_schema=OFF", "cell_size_check=ON", "synchronous=FULL", "secure_delete=ON"):
-        connection.execute(f"PRAGMA {setting}")
+    try:
+        for setting in ("trusted_schema=OFF", "cell_size_check=ON", "synchronous=FULL", "secure_delete=ON"):
+            connection.execute(f"PRAGMA {setting}")
+    except READ_ERRORS:
+        connection.close()
+        raise
     connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, kind.max_row_bytes)
     return connection
 
 
 def _prepare(kind: FileKind, connection: sqlite3.Connection) -> None:
     with transaction(connection):
+        # Another window may have begun the file while this one waited for its turn.
+        if _tables(connection):
+            return
         connection.execute(f"PRAGMA application_id={kind.application_id}")
         connection.execute(f"PRAGMA user_version={kind.version}")
         connection.execute(kind.schema)
-    connection.execute("PRAGMA journal_mode=WAL")
+
+
+def _tables(connection: sqlite3.Connection) -> list[tuple[str, str, str]]:
+    """Return type, name and statement of all that was made in the file."""
+    return connection.execute("SELECT type, name, sql FROM sqlite_master WHERE sql NOT NULL").fetchall()
 
 
 def _require(kind: FileKind, path: Path) -> None:
