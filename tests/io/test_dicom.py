@@ -21,6 +21,7 @@ from napari_medmeta.core import (
     VolumeTooLargeError,
 )
 from napari_medmeta.io import can_read, describe, list_series, read_volume
+from napari_medmeta.io.dicom.privacy import harmless_description
 
 Write = Callable[..., Path]
 
@@ -397,6 +398,18 @@ def test_a_description_that_points_to_the_patient_is_dropped(
     write_series: Write, numbers: np.ndarray, text: str
 ) -> None:
     assert read_volume(write_series(numbers, SeriesDescription=text)).name == "CT series"
+
+
+@pytest.mark.parametrize("name", ["Janes", "DoeJane", "pat0815"])
+@pytest.mark.parametrize("begins", range(40, 49))
+def test_what_is_cut_off_a_long_description_is_looked_at_too(name: str, begins: int) -> None:
+    text = "abdomen portal venous phase thin slices of the upper part"[: begins - 1] + f" {name}"
+    assert harmless_description(text, frozenset({"jane", "pat0815"})) == ""
+
+
+def test_a_long_description_is_cut() -> None:
+    text = "abdomen portal venous phase thin slices of the upper part"
+    assert harmless_description(text, frozenset()) == text[:48].rstrip()
 
 
 def test_file_names_are_not_in_the_notes(write_slice: Write, write_series: Write, numbers: np.ndarray) -> None:

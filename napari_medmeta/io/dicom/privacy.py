@@ -39,10 +39,11 @@ def private_words(header: Dataset) -> frozenset[str]:
 def harmless_description(text: str, private: frozenset[str]) -> str:
     """Return ``text`` when nothing in it can point to the patient, else nothing.
 
-    A part of the patient's name inside a longer word is enough to drop the whole description.
+    A part of the patient's name inside a longer word is enough to drop the whole description. Long ones are cut
+    after that was looked at: what is left of a name is still somebody's.
     """
-    plain = " ".join(re.sub(r"[^\w.+()/ \-]", " ", text).split())[:LONGEST_DESCRIPTION]
+    plain = " ".join(re.sub(r"[^\w.+()/ \-]", " ", text).split())
     small = plain.lower()
     if DATE_LIKE.search(plain) or any(word in small for word in private) or small in EMPTY_WORDS:
         return ""
-    return plain
+    return plain[:LONGEST_DESCRIPTION].rstrip()
