@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from napari_medmeta.bench.protocol import chosen_structures
-from napari_medmeta.core import InputError, LabelArray, MedmetaError, Volume
+from napari_medmeta.core import InputError, LabelArray, MedmetaError, Volume, require_contrast
 from napari_medmeta.io import read_labels, read_volume
 
 __all__ = ["DEVELOPMENT_CASES", "Case", "LoadedCase", "covering_subset", "find_cases", "load_case", "source_of"]
@@ -147,6 +147,7 @@ def load_case(case: Case) -> LoadedCase:
         When a file cannot be read or is blank, or image and label do not lie on one grid.
     """
     volume = read_volume(case.image)
+    require_contrast(volume.array, name=case.id)
     truth, _ = read_labels(case.label, like=volume.geometry)
     # No path and no name: from these a method could find the truth.
     bare = Volume(volume.array, volume.geometry, volume.modality)

@@ -56,7 +56,7 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Carry the labels; nothing is written unless all of it worked."""
-    from napari_medmeta.io import ScanSource, read_named_labels, read_volume, require_savable, save_labels
+    from napari_medmeta.io import ScanSource, read_named_labels, read_scan, require_savable, save_labels
     from napari_medmeta.tasks.registration import Kind, carry
     from napari_medmeta.tasks.registration_change import require_change_path, volume_changes, write_changes
 
@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
             require_writable(path)
     if args.changes is not None:
         require_change_path(args.changes)
-    prior, today = read_volume(args.prior), read_volume(args.today)
+    prior, today = read_scan(args.prior), read_scan(args.today)
     source = ScanSource(args.today, name=today.name)
     require_savable(args.output, source=source, geometry=today.geometry)
     named = read_named_labels(args.labels, like=prior.geometry, source=args.prior)

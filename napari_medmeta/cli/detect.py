@@ -102,9 +102,9 @@ def add_parser(subparsers: Subparsers) -> None:
 def run(args: argparse.Namespace) -> int:
     """Look for lesions on ``args.image``; nothing is written unless the list is complete."""
     _require_possible(args)
-    from napari_medmeta.io import read_volume
+    from napari_medmeta.io import read_scan
 
-    volume = read_volume(args.image, series=args.series)
+    volume = read_scan(args.image, series=args.series)
     here = _from_session(args, volume) if args.session is not None else _from_files(args, volume)
     with progress_bar("detect", quiet=args.quiet) as progress:
         found = _detected(args, here, progress)
@@ -279,13 +279,13 @@ def _detected(args: argparse.Namespace, here: _Here, progress: Progress) -> tupl
 
 
 def _from_elsewhere(args: argparse.Namespace, volume: Volume, progress: Progress) -> list[LesionExamples]:
-    from napari_medmeta.io import read_volume
+    from napari_medmeta.io import read_scan
     from napari_medmeta.tasks.detection import examples_of_entries, examples_on
 
     parts = []
     for scan, labels in zip(args.others, args.other_labels, strict=True):
         # One scan at a time: its features are gone before the next one is read.
-        other = read_volume(scan)
+        other = read_scan(scan)
         _require_alike(other, volume, scan)
         support = _painted(labels, other, args.structure, ())
         maps = _features(other, args.device, progress)

@@ -168,10 +168,10 @@ def _measured_scan(image: Path, labels: Path, given: Mapping[int, str]) -> Measu
     import numpy as np
 
     from napari_medmeta.core.types import BACKGROUND, UNLABELLED
-    from napari_medmeta.io import read_named_labels, read_volume
+    from napari_medmeta.io import read_named_labels, read_scan
     from napari_medmeta.tasks.diagnosis_features import measure_scan
 
-    volume = read_volume(image)
+    volume = read_scan(image)
     found = read_named_labels(labels, like=volume.geometry, source=image)
     values = [int(v) for v in np.unique(found.labels) if v not in (BACKGROUND, UNLABELLED)]
     named = {v: f"structure {v}" for v in values} | dict(found.names) | dict(given)

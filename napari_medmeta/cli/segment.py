@@ -196,9 +196,9 @@ def _label_value(text: str) -> int:
 
 def _read(args: argparse.Namespace) -> tuple[Volume, Source]:
     """Return the scan, and what is known of its structures."""
-    from napari_medmeta.io import read_volume, require_savable
+    from napari_medmeta.io import read_scan, require_savable
 
-    volume = read_volume(args.image, series=args.series)
+    volume = read_scan(args.image, series=args.series)
     require_savable(args.output, source=_source(args), geometry=volume.geometry)
     return volume, source_of(args, volume)
 

@@ -30,7 +30,7 @@ from napari_medmeta.core.types import (
     Triple,
     label_slice,
 )
-from napari_medmeta.core.volume import Volume
+from napari_medmeta.core.volume import Volume, require_contrast
 
 __all__ = [
     "BACKGROUND",
@@ -67,6 +67,7 @@ __all__ = [
     "WeightsError",
     "guess_axis",
     "label_slice",
+    "require_contrast",
     "silent",
     "support_from_labels",
 ]

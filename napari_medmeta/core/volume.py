@@ -15,7 +15,7 @@ from napari_medmeta.core.errors import GeometryMismatchError, UnsupportedImageEr
 from napari_medmeta.core.geometry import Geometry
 from napari_medmeta.core.types import Modality
 
-__all__ = ["Volume"]
+__all__ = ["Volume", "require_contrast"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,3 +81,28 @@ class Volume:
         digest.update(np.round(self.geometry.affine, 3).tobytes())
         digest.update(np.ascontiguousarray(self.array).data)
         return digest.hexdigest()
+
+
+def require_contrast(array: npt.NDArray[Any], *, name: str) -> None:
+    """Refuse a scan on which there is nothing to be seen, before anything is learnt from it or looked for on it.
+
+    Parameters
+    ----------
+    array
+        (I, J, K) numbers.
+    name
+        What the message calls the scan.
+
+    Raises
+    ------
+    UnsupportedImageError
+        When all voxels have the same value.
+    """
+    first = array[0, 0, 0]
+    # Slice by slice, so that of every real scan only the beginning is looked at.
+    if all(bool(np.all(np.asarray(plane) == first)) for plane in array):
+        raise UnsupportedImageError(
+            f"Nothing can be seen on “{name}”: all its voxels have the value {float(first):g}",
+            expected="a scan with different grey values",
+            next_step="Choose another series, or export the scan again",
+        )

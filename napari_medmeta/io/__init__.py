@@ -9,7 +9,7 @@ from napari_medmeta.io.measurements import (
     measurement_rows,
     write_measurements,
 )
-from napari_medmeta.io.reading import can_read, read_labels, read_named_labels, read_volume
+from napari_medmeta.io.reading import can_read, read_labels, read_named_labels, read_scan, read_volume
 from napari_medmeta.io.saving import (
     RESULT_SUFFIXES,
     SEGMENTATION_SUFFIX,
@@ -40,6 +40,7 @@ __all__ = [
     "measurement_rows",
     "read_labels",
     "read_named_labels",
+    "read_scan",
     "read_volume",
     "require_savable",
     "require_segmentable",

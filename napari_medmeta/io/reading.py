@@ -10,7 +10,7 @@ import numpy as np
 from napari_medmeta.core.errors import UnreadableFileError, UnsupportedImageError
 from napari_medmeta.core.geometry import Geometry
 from napari_medmeta.core.types import UNLABELLED, LabelArray
-from napari_medmeta.core.volume import Volume
+from napari_medmeta.core.volume import Volume, require_contrast
 from napari_medmeta.io._image import Image, NamedLabels
 from napari_medmeta.io._suffix import (
     DICOM_SUFFIXES,
@@ -25,7 +25,7 @@ from napari_medmeta.io.itk import read_itk
 from napari_medmeta.io.modality import guess_modality
 from napari_medmeta.io.nifti import read_nifti
 
-__all__ = ["can_read", "read_labels", "read_named_labels", "read_volume"]
+__all__ = ["can_read", "read_labels", "read_named_labels", "read_scan", "read_volume"]
 
 NEXT_STEPS = {
     ".hdr": "Save the scan as .nii.gz: header and voxels in one file",
@@ -62,6 +62,19 @@ def read_volume(path: Path | str, *, series: str | None = None, memory_limit_byt
     image = _read(path, series=series, memory_limit_bytes=memory_limit_bytes)
     modality = image.modality or guess_modality(image.array)
     return Volume(image.array, image.geometry, modality, image.name or stem_of(path), path, image.notes)
+
+
+def read_scan(path: Path | str, *, series: str | None = None) -> Volume:
+    """Read a scan to be worked on: as `read_volume`, but one on which nothing can be seen is refused.
+
+    Raises
+    ------
+    UnsupportedImageError
+        Also when all voxels have the same value.
+    """
+    volume = read_volume(path, series=series)
+    require_contrast(volume.array, name=volume.name)
+    return volume
 
 
 def read_labels(

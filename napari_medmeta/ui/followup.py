@@ -260,9 +260,9 @@ def prior_in_files(scan: Path, labels: Path) -> Prior:
     """Return a prior scan and its labels on disk."""
 
     def load() -> LoadedPrior:
-        from napari_medmeta.io import read_named_labels, read_volume
+        from napari_medmeta.io import read_named_labels, read_scan
 
-        volume = read_volume(scan)
+        volume = read_scan(scan)
         named = read_named_labels(labels, like=volume.geometry, source=scan)
         return LoadedPrior(volume, named.labels, named.names)
 

@@ -10,7 +10,15 @@ from typing import Any
 import numpy as np
 from napari.layers import Image, Labels, Layer
 
-from napari_medmeta.core import Geometry, GridMap, LabelArray, Modality, UnsupportedImageError, Volume
+from napari_medmeta.core import (
+    Geometry,
+    GridMap,
+    LabelArray,
+    Modality,
+    UnsupportedImageError,
+    Volume,
+    require_contrast,
+)
 from napari_medmeta.session.words import plane_names
 from napari_medmeta.ui.windowing import limits_for
 from napari_medmeta.ui.working_grid import Grid
@@ -140,10 +148,10 @@ def scan_of_layer(layer: Image) -> Scan:
     """
     known = scan_record(layer)
     if known is not None:
-        _require_contrast(layer)
+        require_contrast(layer.data, name=layer.name)
         return known
     _require_volume(layer)
-    _require_contrast(layer)
+    require_contrast(layer.data, name=layer.name)
     geometry = geometry_of(layer)
     grid = GridMap(geometry, geometry, (0, 1, 2), (False, False, False))
     source = Path(layer.source.path) if layer.source.path else None
@@ -210,15 +218,4 @@ def _require_volume(layer: Image) -> None:
             f"“{layer.name}” has {layer.data.ndim} dimensions",
             expected="one 3D volume",
             next_step="Choose a single 3D series; split a time series into its volumes first",
-        )
-
-
-def _require_contrast(layer: Image) -> None:
-    first = layer.data[0, 0, 0]
-    # Slice by slice, so that of every real scan only the beginning is looked at.
-    if all(bool(np.all(np.asarray(plane) == first)) for plane in layer.data):
-        raise UnsupportedImageError(
-            f"Nothing can be seen on “{layer.name}”: all its voxels have the value {float(first):g}",
-            expected="a scan with different grey values",
-            next_step="Choose another series, or export the scan again",
         )

@@ -3,7 +3,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_medmeta.core import Geometry, GeometryMismatchError, Modality, UnsupportedImageError, Volume
+from napari_medmeta.core import (
+    Geometry,
+    GeometryMismatchError,
+    Modality,
+    UnsupportedImageError,
+    Volume,
+    require_contrast,
+)
 
 
 @pytest.fixture
@@ -72,3 +79,14 @@ def test_another_grid_changes_the_fingerprint(array: np.ndarray, geometry: Geome
 
 def test_the_fingerprint_tells_nothing_of_name_or_source(array: np.ndarray, geometry: Geometry) -> None:
     assert len(Volume(array, geometry).fingerprint) == 32
+
+
+def test_a_scan_of_one_value_is_refused_by_its_name(geometry: Geometry) -> None:
+    with pytest.raises(UnsupportedImageError, match="on “chest”: all its voxels have the value -1024"):
+        require_contrast(np.full(geometry.shape, -1024, np.int16), name="chest")
+
+
+def test_one_other_voxel_is_enough_to_be_seen(geometry: Geometry) -> None:
+    array = np.zeros(geometry.shape)
+    array[1, 2, 3] = 1
+    require_contrast(array, name="chest")
