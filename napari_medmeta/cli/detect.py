@@ -281,36 +281,21 @@ def _detected(args: argparse.Namespace, here: _Here, progress: Progress) -> tupl
 def _from_elsewhere(args: argparse.Namespace, volume: Volume, progress: Progress) -> list[LesionExamples]:
     from napari_medmeta.io import read_scan
     from napari_medmeta.tasks.detection import examples_of_entries, examples_on
+    from napari_medmeta.tasks.detection_kinds import require_alike
 
     parts = []
     for scan, labels in zip(args.others, args.other_labels, strict=True):
         # One scan at a time: its features are gone before the next one is read.
         other = read_scan(scan)
-        _require_alike(other, volume, scan)
+        note = require_alike(other.modality, volume.modality, name=scan.name)
+        if note:
+            print(f"Note: {note}", file=sys.stderr)
         support = _painted(labels, other, args.structure, ())
         maps = _features(other, args.device, progress)
         parts.append(examples_on(maps, other.geometry, support, structure=1, seed=args.seed))
     if args.from_library is not None:
         parts.append(examples_of_entries(_entries(args, volume)))
     return parts
-
-
-def _require_alike(other: Volume, volume: Volume, path: Path) -> None:
-    """Refuse to learn a CT's lesions from an MR or the reverse; tell where the files do not say what they are."""
-    from napari_medmeta.core import InputError, Modality
-    from napari_medmeta.core.diagnosis import comparable
-
-    one, two = other.modality, volume.modality
-    if one is not two and Modality.OTHER not in (one, two):
-        raise InputError(
-            f"{path.name} is a scan of another kind ({one})", expected=f"{two}, as the scan to be searched"
-        )
-    if not comparable(one, two):
-        ct, unlike = (path.name, "the scan") if one is Modality.CT else ("The scan", path.name)
-        print(
-            f"Note: {ct} looks like a CT and {unlike} does not. Lesions are learnt only from the same kind of scan.",
-            file=sys.stderr,
-        )
 
 
 def _entries(args: argparse.Namespace, volume: Volume) -> Sequence[LibraryEntry]:

@@ -13,6 +13,7 @@ from scipy import ndimage
 from napari_medmeta.core import (
     BACKGROUND,
     Box,
+    InputError,
     LabelArray,
     MissingExamplesError,
     Proposal,
@@ -20,6 +21,7 @@ from napari_medmeta.core import (
     Volume,
 )
 from napari_medmeta.session import Change, Topic
+from napari_medmeta.tasks.detection_kinds import require_alike
 from napari_medmeta.tasks.detection_marks import Said, marks_of, write_mark
 from napari_medmeta.ui.controller import Controller
 from napari_medmeta.ui.detection_request import Detecting, Elsewhere, Request, detected_by_the_engine
@@ -75,6 +77,7 @@ class DetectionDesk(JobDesk["tuple[Candidate, ...]"]):
         self._structure: int | None = None
         self._elsewhere: Elsewhere | None = None
         self._sought = False
+        self._note = ""
         controller.changed.connect(self._on_change)
         if controller.session.active is not None:
             self._recall(controller.session.active)
@@ -106,6 +109,11 @@ class DetectionDesk(JobDesk["tuple[Candidate, ...]"]):
                     next_step="Paint one lesion on a whole slice, or learn from the library or another scan",
                 )
             )
+            return False
+        try:
+            self._note = _note_on(elsewhere, self._volume)
+        except InputError as error:
+            self._fail(error)
             return False
         if structure != self._structure:
             self._recall(structure)
@@ -224,7 +232,7 @@ class DetectionDesk(JobDesk["tuple[Candidate, ...]"]):
         found = len(self._candidates)
         # That each is to be looked at stands in the tab all the time.
         what = f"{found} candidates, the best first" if found > 1 else "1 candidate" if found else NOTHING_FOUND
-        self._controller.told.emit(f"{what}.")
+        self._controller.told.emit(" ".join(part for part in (f"{what}.", self._note) if part))
 
     def _on_change(self, change: Change) -> None:
         if self._structure is None:
@@ -266,6 +274,13 @@ class DetectionDesk(JobDesk["tuple[Candidate, ...]"]):
         controller = self._controller
         controller.receive(_proposed(candidate, structure, controller))
         return controller.accept_piece(candidate.voxel)
+
+
+def _note_on(elsewhere: Elsewhere | None, volume: Volume) -> str:
+    """Return what to know of learning from ``elsewhere`` for ``volume``; raises `InputError` where it cannot be."""
+    if elsewhere is None or elsewhere.kind is None:
+        return ""
+    return require_alike(elsewhere.kind, volume.modality, name=f"“{elsewhere.name}”")
 
 
 def _with_those(found: tuple[Candidate, ...], wanted: tuple[Candidate, ...]) -> tuple[Candidate, ...]:

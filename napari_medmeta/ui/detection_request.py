@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from napari_medmeta.core import BACKGROUND, CancelToken, LabelArray, MaskArray, Support, Volume
+from napari_medmeta.core import BACKGROUND, CancelToken, LabelArray, MaskArray, Modality, Support, Volume
 from napari_medmeta.core.library import LibraryEntry
 
 if TYPE_CHECKING:
@@ -27,11 +27,14 @@ class Elsewhere:
         Called in the background, with the engine.
     uncover
         Puts away what lies over the open scan, where the lesions are shown in the same window.
+    kind
+        Of the scan that they lie on; None where it was chosen to be that of the open scan.
     """
 
     name: str
     learn: Callable[[Any], LesionExamples]
     uncover: Callable[[], None] | None = None
+    kind: Modality | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +89,7 @@ def from_other_scan(
             learnt.append(_learnt_on(engine, volume, read()))
         return learnt[0]
 
-    return Elsewhere(name, learn, uncover)
+    return Elsewhere(name, learn, uncover, volume.modality)
 
 
 def _learnt_on(engine: Any, volume: Volume, labels: LabelArray) -> LesionExamples:

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from napari_medmeta.cli import main
-from napari_medmeta.cli.detect import _require_alike, _summary
-from napari_medmeta.core import Geometry, InputError, Modality, Volume
+from napari_medmeta.cli.detect import _summary
+from napari_medmeta.core import Geometry
 from napari_medmeta.engine.features import compute_features
 from napari_medmeta.io import read_labels, read_volume, write_image, write_labels
 from napari_medmeta.session import Session
@@ -160,13 +160,6 @@ def test_learning_from_a_scan_that_seems_to_be_of_another_kind_is_told(
     write_image(folder / "before.nii.gz", hounsfield, GEOMETRY)
     assert detect(folder, *other) == 0
     assert "Note: before.nii.gz looks like a CT and the scan does not." in capsys.readouterr().err
-
-
-def test_a_ct_is_not_searched_for_lesions_of_an_mr() -> None:
-    volume = Volume(np.zeros((3, 4, 5), np.float32), Geometry.from_parts((3, 4, 5)), modality=Modality.CT)
-    _require_alike(volume, volume, Path("x.nii"))
-    with pytest.raises(InputError, match=r"x.nii is a scan of another kind \(MR\)"):
-        _require_alike(replace(volume, modality=Modality.MR), volume, Path("x.nii"))
 
 
 def test_the_summary_of_an_empty_list_says_so() -> None:

@@ -15,7 +15,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QPushButton
 from ui_fakes import SHAPE, InlineRunner, make_volume
 
-from napari_medmeta.core import Box, InputError, Proposal, SliceRef, Volume
+from napari_medmeta.core import Box, InputError, Modality, Proposal, SliceRef, Volume
 from napari_medmeta.core.measurements import axial_axis
 from napari_medmeta.session import Session
 from napari_medmeta.tasks.detection import Candidate
@@ -23,7 +23,7 @@ from napari_medmeta.ui.applications import ApplicationsWidget
 from napari_medmeta.ui.controller import Controller, Work
 from napari_medmeta.ui.detection import DetectionDesk, Row, Standing
 from napari_medmeta.ui.detection_points import marks_along
-from napari_medmeta.ui.detection_request import Elsewhere, Request
+from napari_medmeta.ui.detection_request import Elsewhere, Request, from_other_scan
 from napari_medmeta.ui.detection_tab import COLUMNS, DetectionTab
 from napari_medmeta.ui.scan import layer_arguments, scan_of
 from napari_medmeta.ui.worker import Question
@@ -134,6 +134,33 @@ def test_lesions_elsewhere_need_none_painted_here() -> None:
     elsewhere = Elsewhere("Library: Lesion", lambda engine: pytest.fail("not called by this detector"))
     assert desk.find(elsewhere)
     assert detector.asked[0].elsewhere is elsewhere
+
+
+def other_scan(kind: Modality) -> Elsewhere:
+    volume = replace(make_volume(), modality=kind)
+    return from_other_scan("lesions on old", volume, lambda: pytest.fail("not called by this detector"))
+
+
+def test_lesions_on_a_scan_of_another_kind_are_not_learnt_and_the_list_stays() -> None:
+    detector = Detector()
+    controller, _, said = desk_of(detector)
+    volume = replace(make_volume(), modality=Modality.CT)
+    desk = DetectionDesk(controller, volume, detecting=detector)
+    assert not desk.find(other_scan(Modality.MR))
+    assert said[-1].startswith("“lesions on old” is a scan of another kind (MR). Expected: CT")
+    assert detector.asked == []
+    assert not desk.busy
+
+
+def test_that_another_scan_seems_to_be_of_another_kind_is_told_with_the_list() -> None:
+    detector = Detector()
+    controller, _, said = desk_of(detector)
+    desk = DetectionDesk(controller, replace(make_volume(), modality=Modality.OTHER), detecting=detector)
+    assert desk.find(other_scan(Modality.CT))
+    assert "3 candidates" in said[-1]
+    assert "“lesions on old” looks like a CT and the scan does not." in said[-1]
+    assert desk.find(other_scan(Modality.OTHER))
+    assert "looks like" not in said[-1]
 
 
 def test_accepting_paints_the_candidate_as_accepted_and_is_undone_in_one_step() -> None:
