@@ -18,7 +18,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from napari_medmeta.core import StorageError, Triple
 from napari_medmeta.session.codec import Checkpoint, damaged, decode_step, encode_checkpoint, encode_step
@@ -37,6 +37,7 @@ __all__ = [
     "create",
     "error_code",
     "explain",
+    "file_uri",
     "seal",
     "transaction",
 ]
@@ -136,7 +137,7 @@ def create(path: Path, scan: tuple[str, str, str, str]) -> sqlite3.Connection:
 
 
 def _exclusive(path: Path, query: str, *settings: str) -> sqlite3.Connection:
-    uri = f"{path.absolute().as_uri()}?{query}"
+    uri = f"{file_uri(path.absolute())}?{query}"
     connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=_BUSY_SECONDS)
     try:
         for setting in (*settings, *_SETTINGS):
@@ -145,6 +146,21 @@ def _exclusive(path: Path, query: str, *settings: str) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def file_uri(path: PurePath) -> str:
+    """Return an absolute path as SQLite wants it: all of it behind an empty authority (sqlite.org/uri.html, 3.1).
+
+    `PurePath.as_uri` takes the server of a Windows network path for the authority, which SQLite refuses.
+
+    Examples
+    --------
+    >>> from pathlib import PureWindowsPath
+    >>> file_uri(PureWindowsPath("//server/share/case.medmeta"))
+    'file:////server/share/case.medmeta'
+    """
+    uri = path.as_uri()
+    return uri if uri.startswith("file:///") else uri.replace("file://", "file:////", 1)
 
 
 @contextmanager

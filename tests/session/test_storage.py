@@ -9,14 +9,14 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from pathlib import Path
+from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 
 import numpy as np
 import pytest
 
 from napari_medmeta.core import Geometry, GeometryMismatchError, MaskArray, MedmetaError, SliceRef, StorageError
 from napari_medmeta.session import PaintMode, Session, storage
-from napari_medmeta.session.storage import seal
+from napari_medmeta.session.storage import file_uri, seal
 
 Square = Callable[..., MaskArray]
 
@@ -90,6 +90,26 @@ def test_a_session_is_opened_again_and_again(kept: Session, path: Path) -> None:
         session = reopened(session, path)
     assert len(list(session.events())) == 6
     session.close()
+
+
+@pytest.mark.parametrize(
+    ("path", "uri"),
+    [
+        (PureWindowsPath("C:/scans/a b.medmeta"), "file:///C:/scans/a%20b.medmeta"),
+        (PureWindowsPath("//server/share/50%.medmeta"), "file:////server/share/50%25.medmeta"),
+        (PurePosixPath("/scans/why?#1.medmeta"), "file:///scans/why%3F%231.medmeta"),
+    ],
+)
+def test_a_file_is_named_to_sqlite_without_a_server_in_front(path: PurePath, uri: str) -> None:
+    assert file_uri(path) == uri
+
+
+def test_sqlite_opens_what_lies_behind_four_slashes(tmp_path: Path) -> None:
+    # On Windows the two more than usual make a network path; here they are as good as one.
+    uri = file_uri(tmp_path / "case").replace("file:///", "file:////", 1)
+    with closing(sqlite3.connect(f"{uri}?mode=rwc", uri=True)) as connection:
+        connection.execute("CREATE TABLE made (n)")
+    assert (tmp_path / "case").is_file()
 
 
 def test_after_a_checkpoint_only_the_later_events_are_replayed(
