@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from qtpy.QtGui import QColor
+from qtpy.QtWidgets import QWidget
 
-__all__ = ["ENOUGH", "contrast", "mixed", "readable_on", "with_contrast"]
+__all__ = ["ENOUGH", "contrast", "error_style", "mixed", "readable_on", "style", "with_contrast"]
 
 ENOUGH = 4.5
 """For text of the usual size (WCAG 2.1, success criterion 1.4.3)."""
 
 STEPS = 20
+
+ERROR_COLOUR = "#e2703a"
 
 
 def contrast(one: QColor, other: QColor) -> float:
@@ -36,6 +39,18 @@ def mixed(one: QColor, other: QColor, share: float) -> QColor:
         round(share * a + (1 - share) * b) for a, b in zip(one.getRgb()[:3], other.getRgb()[:3], strict=True)
     )
     return QColor(red, green, blue)
+
+
+def error_style(ground: QColor) -> str:
+    """Return the style of words on ``ground`` that say that something went wrong."""
+    return f"color: {with_contrast(QColor(ERROR_COLOUR), ground).name()};"
+
+
+def style(widget: QWidget, wanted: str) -> None:
+    """Give ``widget`` a style, unless it has it."""
+    # Setting a style, even the same one, costs a pass over the window.
+    if widget.styleSheet() != wanted:
+        widget.setStyleSheet(wanted)
 
 
 def _luminance(colour: QColor) -> float:

@@ -14,7 +14,6 @@ from qtpy.QtWidgets import (
     QComboBox,
     QHeaderView,
     QLabel,
-    QProgressBar,
     QTableWidget,
     QTableWidgetItem,
 )
@@ -27,6 +26,7 @@ from napari_medmeta.ui.detection import DetectionDesk, Row, Standing
 from napari_medmeta.ui.detection_points import CandidatePoints
 from napari_medmeta.ui.detection_request import Detecting, Elsewhere, from_library, from_other_scan
 from napari_medmeta.ui.dialogs import ask_table
+from napari_medmeta.ui.readable_bar import ReadableBar
 from napari_medmeta.ui.tab_parts import labelled_scans, line, named_choice, reading_table, table_texts
 
 if TYPE_CHECKING:
@@ -144,8 +144,7 @@ class DetectionTab(ApplicationTab):
         )
         self._find = button("Find candidates", "Look for what resembles these lesions on the whole scan", self.look)
         self._stop = button("Stop", "Stop looking; the list stays as it was", lambda: self._say(DetectionDesk.stop))
-        self._bar = QProgressBar()
-        self._bar.setTextVisible(True)
+        self._bar = ReadableBar()
         self._table = _make_table()
         self._table.itemSelectionChanged.connect(self._go_to_chosen)
         # A click on the row that is chosen already leads back to it.

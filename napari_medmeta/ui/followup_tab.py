@@ -12,7 +12,6 @@ from qtpy.QtWidgets import (
     QComboBox,
     QFileDialog,
     QLabel,
-    QProgressBar,
     QTableWidgetItem,
 )
 
@@ -23,6 +22,7 @@ from napari_medmeta.ui.case import Case
 from napari_medmeta.ui.dialogs import ask_table
 from napari_medmeta.ui.followup import Carrying, FollowUpDesk, Prior, prior_in_files, prior_in_memory
 from napari_medmeta.ui.label_names import names_of_layer
+from napari_medmeta.ui.readable_bar import ReadableBar
 from napari_medmeta.ui.tab_parts import labelled_scans, line, named_choice, reading_table, table_texts
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ class FollowUpTab(ApplicationTab):
             self._kind.setItemData(number, tip, Qt.ItemDataRole.ToolTipRole)
         self._carry = button("Carry to this scan", "Propose the earlier labels on the open scan", self._carry_chosen)
         self._stop = button("Stop", "Stop carrying; nothing is changed", self.stop)
-        self._bar = QProgressBar()
+        self._bar = ReadableBar()
         self._notes = QLabel()
         self._notes.setWordWrap(True)
         self._table = reading_table(COLUMNS, COLUMN_TIPS, name="Change of volume")

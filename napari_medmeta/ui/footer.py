@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from qtpy.QtCore import QEvent, Qt
-from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 from superqt import QElidingLabel
 
-from napari_medmeta.ui.contrast import mixed, with_contrast
+from napari_medmeta.ui.contrast import error_style, mixed, style, with_contrast
 from napari_medmeta.ui.wrapped import WrappedLabel
 
 __all__ = ["Footer"]
@@ -15,7 +14,6 @@ __all__ = ["Footer"]
 ELISION_ROOM = 8
 """Pixels that Qt draws an elided path wider than it says: without them its last letter is cut off."""
 
-ERROR_COLOUR = "#e2703a"
 QUIET_SHARE = 0.6
 """How much of the text's colour small print has."""
 
@@ -58,17 +56,10 @@ class Footer(QWidget):
 
     def _recolour(self) -> None:
         ground, ink = self.palette().window().color(), self.palette().windowText().color()
-        quiet = with_contrast(mixed(ink, ground, QUIET_SHARE), ground).name()
-        wrong = with_contrast(QColor(ERROR_COLOUR), ground).name()
-        for label, colour in (
-            (self._message, wrong if self._is_error else ""),
-            (self._session, quiet),
-            (self._machine, quiet),
-        ):
-            wanted = f"color: {colour};" if colour else ""
-            # Setting a style, even the same one, costs a pass over the window.
-            if label.styleSheet() != wanted:
-                label.setStyleSheet(wanted)
+        quiet = f"color: {with_contrast(mixed(ink, ground, QUIET_SHARE), ground).name()};"
+        style(self._message, error_style(ground) if self._is_error else "")
+        style(self._session, quiet)
+        style(self._machine, quiet)
 
     def take_back(self, text: str) -> None:
         """Show ``text`` no longer, where it is still the last message."""
@@ -83,10 +74,3 @@ class Footer(QWidget):
     def set_machine(self, text: str) -> None:
         """Show what the engine runs on."""
         self._machine.setText(text)
-
-
-def _colour(label: QWidget, colour: str) -> None:
-    wanted = f"color: {colour};" if colour else ""
-    # Setting a style, even the same one, costs a pass over the window.
-    if label.styleSheet() != wanted:
-        label.setStyleSheet(wanted)

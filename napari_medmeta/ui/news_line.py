@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QEvent, Qt
+from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_medmeta.core import MedmetaError
+from napari_medmeta.ui.contrast import error_style, style
 from napari_medmeta.ui.controller import Controller
 from napari_medmeta.ui.wrapped import WrappedLabel
 
@@ -15,27 +17,40 @@ if TYPE_CHECKING:
 
 __all__ = ["NewsLine"]
 
-ERROR_STYLE = "color: #e2703a;"
 MARGIN = 8
 
 
-class NewsLine(WrappedLabel):
+class NewsLine(QWidget):
     """Say what is told of the scan that is open in ``panel``; out of the way while there is nothing to say."""
 
     def __init__(self, panel: MedmetaPanel) -> None:
         super().__init__()
         self._panel = panel
         self._followed: Controller | None = None
-        self.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.setAccessibleName("Last message")
-        self.setContentsMargins(MARGIN, 0, MARGIN, MARGIN)
+        self._is_error = False
+        self._label = WrappedLabel()
+        self._label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self._label.setAccessibleName("Last message")
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(MARGIN, 0, MARGIN, MARGIN)
+        layout.addWidget(self._label)
         panel.case_changed.connect(self._turn_to_the_open_scan)
         self._turn_to_the_open_scan()
+
+    def text(self) -> str:
+        """Return what is said."""
+        return self._label.text()
 
     def release(self) -> None:
         """Follow no longer."""
         self._panel.case_changed.disconnect(self._turn_to_the_open_scan)
         self._follow(None)
+
+    def changeEvent(self, event: QEvent | None) -> None:
+        """Follow napari's theme."""
+        super().changeEvent(event)
+        if event is not None and event.type() in (QEvent.Type.StyleChange, QEvent.Type.PaletteChange):
+            self._recolour()
 
     def _turn_to_the_open_scan(self) -> None:
         case = self._panel.case
@@ -64,6 +79,10 @@ class NewsLine(WrappedLabel):
             self._say("")
 
     def _say(self, text: str, *, is_error: bool = False) -> None:
-        self.setText(text)
-        self.setStyleSheet(ERROR_STYLE if is_error else "")
+        self._label.setText(text)
+        self._is_error = is_error
+        self._recolour()
         self.setVisible(bool(text))
+
+    def _recolour(self) -> None:
+        style(self._label, error_style(self.palette().window().color()) if self._is_error else "")

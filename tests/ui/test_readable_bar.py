@@ -7,12 +7,15 @@ from typing import Any
 import pytest
 from napari.utils.theme import get_theme
 from qtpy.QtGui import QColor
-from qtpy.QtWidgets import QLabel
+from qtpy.QtWidgets import QLabel, QProgressBar, QVBoxLayout, QWidget
 
+from napari_medmeta.core import InputError
+from napari_medmeta.ui.applications import ApplicationsWidget
 from napari_medmeta.ui.boxes import WorkLine
 from napari_medmeta.ui.contrast import ENOUGH, contrast, readable_on, with_contrast
 from napari_medmeta.ui.explain_box import AGAINST_COLOUR, FOR_COLOUR
 from napari_medmeta.ui.footer import Footer
+from napari_medmeta.ui.news_line import NewsLine
 from napari_medmeta.ui.readable_bar import DONE_COLOUR, ReadableBar
 
 THEMES = ("dark", "light")
@@ -93,6 +96,15 @@ def test_the_panels_own_bar_is_readable(qtbot: Any) -> None:
     assert len(line.findChildren(ReadableBar)) == 1
 
 
+def test_the_bars_of_all_applications_are_readable(panel: Any, qtbot: Any) -> None:
+    dock = ApplicationsWidget(panel)
+    qtbot.addWidget(dock)
+    bars = dock.findChildren(QProgressBar)
+    assert len(bars) >= 2
+    assert all(isinstance(bar, ReadableBar) for bar in bars)
+    dock.release()
+
+
 @pytest.mark.parametrize("ground", ["#262930", "#efebe9", "#808080"])
 @pytest.mark.parametrize("colour", ["#e2703a", "#777777"])
 def test_a_colour_is_moved_until_it_can_be_read(colour: str, ground: str) -> None:
@@ -131,3 +143,23 @@ def test_colours_follow_the_theme(qtbot: Any) -> None:
         footer.setStyleSheet(sheet(theme))
         ground = QColor(get_theme(theme).background.as_hex())
         assert contrast(label.palette().windowText().color(), ground) >= ENOUGH
+
+
+def test_what_went_wrong_can_be_read_below_the_tabs_in_every_theme(panel: Any, qtbot: Any) -> None:
+    around = QWidget()
+    qtbot.addWidget(around)
+    line = NewsLine(panel)
+    (label,) = line.findChildren(QLabel)
+    QVBoxLayout(around).addWidget(line)
+    around.show()
+    panel.case.controller.failed.emit(InputError("There is no folder"))
+    inks = set()
+    for theme in THEMES:
+        around.setStyleSheet(sheet(theme))
+        ground, ink = QColor(get_theme(theme).background.as_hex()), label.palette().windowText().color()
+        assert contrast(ink, ground) >= ENOUGH
+        inks.add(ink.name())
+    assert len(inks) == 2
+    panel.case.controller.told.emit("Done")
+    assert label.palette().windowText().color() == QColor(get_theme(THEMES[-1]).text.as_hex())
+    line.release()
