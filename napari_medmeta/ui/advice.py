@@ -47,6 +47,10 @@ class Advice:
         """Remember why the slice ``ref`` was suggested, until another one is looked at."""
         self._reason = (ref, reason)
 
+    def reason_for(self, ref: SliceRef) -> str:
+        """Return why the slice ``ref`` was suggested, or nothing."""
+        return f"{self._reason[1]}." if self._reason is not None and self._reason[0] == ref else ""
+
     def forget_reason(self, *, unless: SliceRef) -> str:
         """Forget the reason, unless it is that of a slice; return the forgotten sentence, or nothing."""
         if self._reason is None or self._reason[0] == unless:

@@ -208,8 +208,11 @@ class Controller:
             return False
         found = named(suggestion, {s.id: s.name for s in self.structures})
         self.advice.lead(found.ref, found.reason)
+        self.told.emit("")
         self.led.emit(found.ref, found.region)
-        self.told.emit(f"{found.reason}.")
+        if found.reason not in self.hint():
+            # Said once: below only where the line that says what to do next has something more urgent to say.
+            self.told.emit(f"{found.reason}.")
         return True
 
     def previous_slice(self) -> bool:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QEvent, Qt
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
-from napari_medmeta.core import MedmetaError
+from napari_medmeta.core import MedmetaError, SliceRef
 from napari_medmeta.ui.contrast import error_style, style
 from napari_medmeta.ui.controller import Controller
 from napari_medmeta.ui.wrapped import WrappedLabel
@@ -61,18 +61,26 @@ class NewsLine(QWidget):
             self._followed.told.disconnect(self._tell)
             self._followed.failed.disconnect(self._show_error)
             self._followed.withdrawn.disconnect(self._take_back)
+            self._followed.led.disconnect(self._lead)
         self._followed = controller
         self._say("")
         if controller is not None:
             controller.told.connect(self._tell)
             controller.failed.connect(self._show_error)
             controller.withdrawn.connect(self._take_back)
+            controller.led.connect(self._lead)
 
     def _tell(self, text: str) -> None:
         self._say(text)
 
     def _show_error(self, error: MedmetaError) -> None:
         self._say(error.message, is_error=True)
+
+    def _lead(self, ref: SliceRef, region: object) -> None:
+        # The panel says so in its line of what to do next, which this dock hides.
+        reason = self._followed.advice.reason_for(ref) if self._followed is not None else ""
+        if reason:
+            self._say(reason)
 
     def _take_back(self, text: str) -> None:
         if self.text() == text:

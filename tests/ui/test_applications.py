@@ -9,7 +9,7 @@ import pytest
 from qtpy.QtWidgets import QLabel, QPushButton, QWidget
 from ui_fakes import make_volume
 
-from napari_medmeta.core import InputError
+from napari_medmeta.core import InputError, SliceRef
 from napari_medmeta.ui.application_tab import ApplicationTab
 from napari_medmeta.ui.applications import APPLICATIONS, Application, ApplicationsWidget, dock_applications
 from napari_medmeta.ui.boxes import APPLICATIONS_NAME
@@ -88,6 +88,19 @@ def test_what_is_told_is_read_below_the_tabs_too(panel: Any, qtbot: Any) -> None
     controller.failed.emit(InputError("The list is empty"))
     assert widget.news.text().startswith("The list is empty")
     panel.close_case()
+    assert widget.news.isHidden()
+    widget.release()
+
+
+def test_why_a_slice_is_suggested_is_read_below_the_tabs_which_hide_the_panel_s_hint(panel: Any, qtbot: Any) -> None:
+    widget = ApplicationsWidget(panel, applications=NOTING)
+    qtbot.addWidget(widget)
+    controller, before = panel.case.controller, panel.message()
+    controller.advice.lead(SliceRef(0, 2), "Here two structures touch")
+    controller.led.emit(SliceRef(0, 2), None)
+    assert widget.news.text() == "Here two structures touch."
+    assert panel.message() == before
+    controller.look_at(SliceRef(0, 3))
     assert widget.news.isHidden()
     widget.release()
 

@@ -312,13 +312,29 @@ def test_across_the_examples_plane_no_expected_dice_is_claimed(controller: Contr
     assert "too unsure" in controller.hint()
 
 
-def test_the_hint_tells_why_a_slice_was_suggested_until_it_is_left(controller: Controller) -> None:
+def test_the_hint_tells_why_a_slice_was_suggested_until_it_is_left_and_nothing_else_does(
+    controller: Controller,
+) -> None:
     controller.paint(stroke())
+    told, _ = heard(controller)
     controller.led.connect(lambda ref, region: controller.look_at(ref))
     assert controller.next_slice()
     assert "Liver" in controller.hint()
+    assert not any(told)
     controller.look_at(SliceRef(0, 2))
     assert "Liver" not in controller.hint()
+
+
+def test_why_a_slice_was_suggested_is_told_where_the_hint_asks_for_something_more_urgent(
+    controller: Controller,
+) -> None:
+    controller.paint(stroke())
+    controller.add_structure("Spleen")
+    told, _ = heard(controller)
+    controller.led.connect(lambda ref, region: controller.look_at(ref))
+    assert controller.next_slice()
+    assert "Spleen has no example yet" in controller.hint()
+    assert controller.advice.reason_for(controller.focus) == told[-1] != ""
 
 
 def test_an_example_that_is_dropped_is_shown_as_such(controller: Controller) -> None:
@@ -333,14 +349,14 @@ def test_an_example_that_is_dropped_is_shown_as_such(controller: Controller) -> 
 
 def test_why_a_slice_was_suggested_is_taken_back_when_it_is_left(controller: Controller) -> None:
     controller.paint(stroke())
-    told, _ = heard(controller)
     withdrawn: list[str] = []
     controller.withdrawn.connect(withdrawn.append)
     controller.led.connect(lambda ref, region: controller.look_at(ref))
     controller.next_slice()
     assert withdrawn == []
+    reason = controller.advice.reason_for(controller.focus)
     controller.look_at(SliceRef(0, 5) if controller.focus != SliceRef(0, 5) else SliceRef(0, 4))
-    assert withdrawn == told[-1:]
+    assert withdrawn == [reason]
 
 
 def test_a_slice_with_a_box_and_a_proposal_can_be_accepted(controller: Controller) -> None:
@@ -439,12 +455,11 @@ def test_while_the_scan_is_read_nobody_is_told_to_ask_for_what_comes_by_itself(a
 
 def test_why_a_slice_was_suggested_is_taken_back_when_it_is_decided(controller: Controller) -> None:
     controller.paint(stroke())
-    told, _ = heard(controller)
     withdrawn: list[str] = []
     controller.withdrawn.connect(withdrawn.append)
     controller.led.connect(lambda ref, region: controller.look_at(ref))
     controller.next_slice()
-    reason = told[-1]
+    reason = controller.advice.reason_for(controller.focus)
     controller.paint(stroke(controller.focus.index))
     assert withdrawn == [reason]
 
