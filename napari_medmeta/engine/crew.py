@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -49,15 +50,26 @@ class Crew:
         if self.workers < 2 or len(items) < 2:
             yield from map(work, items)
             return
-        before = torch.get_num_threads()
         # A new thread would split its steps over all cores again.
-        pool = ThreadPoolExecutor(self.workers, "napari-medmeta engine", torch.set_num_threads, (self.threads,))
+        shares = (self.threads, torch.get_num_threads())
+        pool = ThreadPoolExecutor(self.workers, "napari-medmeta engine", _take_share, shares)
         try:
             yield from pool.map(work, items)
         finally:
             pool.shutdown(cancel_futures=True)
-            # The number holds for the thread that sets it, and for threads that begin later.
-            torch.set_num_threads(before)
+
+
+def _take_share(own: int, others: int) -> None:
+    """Let torch use ``own`` cores in this thread, and ``others`` in threads that begin later.
+
+    The number holds for the thread that sets it, but each new thread begins with the one that was set last: the engine
+    of a scan that is opened meanwhile would keep this share for good.
+    """
+    torch.get_num_threads()  # A thread begins when it first asks: a number that was set before would be lost.
+    torch.set_num_threads(own)
+    setter = threading.Thread(target=torch.set_num_threads, args=(others,), name="napari-medmeta cores")
+    setter.start()
+    setter.join()
 
 
 ALONE = Crew()

@@ -75,6 +75,27 @@ def test_each_piece_has_its_share_of_the_cores_and_afterwards_all_are_back(two_c
     assert (torch.get_num_threads(), later) == (2, [2])
 
 
+def test_an_engine_that_begins_while_another_works_has_all_cores(two_cores: None) -> None:
+    all_at_work, done = threading.Barrier(3, timeout=LONGEST), threading.Event()
+    found: list[Crew] = []
+
+    def other_engine() -> None:
+        all_at_work.wait()
+        found.append(crew_for(torch.device("cpu")))
+        done.set()
+
+    def work(_: int) -> int:
+        all_at_work.wait()
+        done.wait(LONGEST)
+        return torch.get_num_threads()
+
+    other = threading.Thread(target=other_engine)
+    other.start()
+    assert list(Crew(2, 1).map(work, [1, 2])) == [1, 1]
+    other.join()
+    assert found == [Crew(2, 1)]
+
+
 @pytest.mark.parametrize(("cores", "crew"), [(1, Crew(1, 1)), (2, Crew(2, 1)), (8, Crew(4, 2))])
 def test_the_crew_shares_out_the_cores_that_torch_may_use(cores: int, crew: Crew, two_cores: None) -> None:
     torch.set_num_threads(cores)
