@@ -12,6 +12,7 @@ from napari.layers import Image, Labels
 from napari_medmeta.core import BACKGROUND, UNLABELLED, Box, MedmetaError, SliceRef, Triple
 from napari_medmeta.session import Change, Session, Topic
 from napari_medmeta.session.boxes import DrawnBox
+from napari_medmeta.ui.carried import CarriedHere
 from napari_medmeta.ui.click_marks import ClickMarks, clicks_on
 from napari_medmeta.ui.controller import Controller
 from napari_medmeta.ui.keys import Act
@@ -55,12 +56,15 @@ class Case:
         volume = scan.volume(np.asarray(image.data))
         self.controller = Controller(session, scan=scan, volume=volume, runner=runner)
         self.layers = CaseLayers(viewer, image, scan=scan, shown=self.controller, chores=chores, defer=defer)
+        self.carried = CarriedHere(self.controller)
         self._marks = ClickMarks(viewer, image)
         self._chores = chores
         self._wire()
         self.controller.look_at(self.layers.current())
         self._choose_active()
         self._show_marks()
+        # What the panel blends in of its own, as from the library, comes first.
+        defer(self._recall_carried)
 
     def acts(self) -> dict[Act, Callable[[], Any]]:
         """Return what each key does to this scan."""
@@ -129,6 +133,7 @@ class Case:
         self._chores.clear()
         self._marks.clear()
         self.layers.close()
+        self.carried.close()
         self.controller.close()
 
     def _wire(self) -> None:
@@ -183,6 +188,10 @@ class Case:
     def _select_segmentation(self) -> None:
         if not self.layers.closed:
             self._viewer.layers.selection.active = self.layers.segmentation
+
+    def _recall_carried(self) -> None:
+        if not self.layers.closed:
+            self.carried.recall()
 
     def _stroked_in_vain(self) -> None:
         self.controller.told.emit(

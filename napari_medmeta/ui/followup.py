@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -12,27 +11,22 @@ import numpy as np
 
 from napari_medmeta.core import (
     BACKGROUND,
-    Box,
     CancelToken,
-    Geometry,
     LabelArray,
     MissingExamplesError,
     Proposal,
     Volume,
 )
+from napari_medmeta.ui.carried import CarriedHere
 from napari_medmeta.ui.controller import Controller
 from napari_medmeta.ui.job_desk import JobDesk
-from napari_medmeta.ui.library import blended
 
 if TYPE_CHECKING:
     from napari_medmeta.tasks.registration import Carried
     from napari_medmeta.tasks.registration_change import VolumeChange
+    from napari_medmeta.tasks.registration_notes import Landed
 
-__all__ = ["Carrying", "FollowUpDesk", "Prior", "Request", "better_of", "prior_in_files", "prior_in_memory"]
-
-
-NOTHING_UP_TO = 0.5
-"""Expected Dice of a carried slice up to which the engine is believed that nothing is there; see `better_of`."""
+__all__ = ["Carrying", "FollowUpDesk", "Prior", "Request", "prior_in_files", "prior_in_memory"]
 
 
 LITTLE = 0.5
@@ -98,50 +92,48 @@ Carrying: TypeAlias = "Callable[[Request], tuple[LoadedPrior, Carried]]"
 """Called in the background."""
 
 
-@dataclass(frozen=True, eq=False)
-class _Shown:
-    """What was carried, under the numbers of the structure table."""
-
-    prior_ml: Mapping[int, float]
-    proposal: Proposal
-    notes: tuple[str, ...]
+Arrived: TypeAlias = "tuple[Landed, Mapping[int, str]]"
+"""What was carried, and what its structures are called where that is known."""
 
 
-class FollowUpDesk(JobDesk["tuple[LoadedPrior, Carried]"]):
+class FollowUpDesk(JobDesk[Arrived]):
     """The verbs of a follow-up for one open scan.
 
     Parameters
     ----------
     volume
         The scan on the grid on screen.
+    carried
+        What was carried to it, which outlives this desk.
     carrying
         Runs in the background; None: by registration.
     """
 
-    def __init__(self, controller: Controller, volume: Volume, *, carrying: Carrying | None = None) -> None:
+    def __init__(
+        self, controller: Controller, volume: Volume, *, carried: CarriedHere, carrying: Carrying | None = None
+    ) -> None:
         super().__init__(controller)
         self._volume = volume
+        self._carried = carried
         self._carrying = carrying or carried_by_registration
-        self._shown: _Shown | None = None
-        self._before = controller.blend
-        self._mine = self._blend
-        controller.blend = self._mine
+        carried.changed.connect(self.changed.emit)
 
     # What is shown
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What to know of what was carried, one sentence each."""
-        return self._shown.notes if self._shown is not None else ()
+        return self._carried.notes
 
     @property
     def expected_dice(self) -> Mapping[int, float]:
         """The Dice expected of each structure as it was carried, before any correction."""
-        return self._shown.proposal.expected_dice if self._shown is not None else {}
+        return self._carried.expected_dice
 
     def changes(self) -> tuple[VolumeChange, ...]:
         """Return how each carried structure has changed, by what is painted, accepted and proposed now."""
-        if self._shown is None:
+        prior = self._carried.prior_ml
+        if not prior:
             return ()
         from napari_medmeta.tasks.registration_change import VolumeChange
 
@@ -149,7 +141,6 @@ class FollowUpDesk(JobDesk["tuple[LoadedPrior, Carried]"]):
         counts = _counts(self._controller)
         per_voxel = session.geometry.voxel_volume_ml
         names = {s.id: s.name for s in session.structures}
-        prior = self._shown.prior_ml
         return tuple(VolumeChange(s, names[s], ml, counts[s] * per_voxel) for s, ml in prior.items() if s in names)
 
     # What the user does
@@ -167,7 +158,7 @@ class FollowUpDesk(JobDesk["tuple[LoadedPrior, Carried]"]):
         if prior.uncover is not None:
             prior.uncover()
         request = Request(prior, self._volume, kind, self._controller.focus.axis)
-        self._begin(request, lambda _: self._carrying(request))
+        self._begin(request, lambda _: _arrived(*self._carrying(request)))
         return True
 
     def export(self, path: Path) -> bool:
@@ -179,26 +170,20 @@ class FollowUpDesk(JobDesk["tuple[LoadedPrior, Carried]"]):
     def close(self) -> None:
         """Let go of the scan."""
         super().close()
-        if self._controller.blend is self._mine:
-            self._controller.blend = self._before
+        self._carried.changed.disconnect(self.changed.emit)
 
     # How it works
 
-    def _take(self, found: tuple[LoadedPrior, Carried]) -> None:
-        self._show(*found)
-
-    def _show(self, prior: LoadedPrior, carried: Carried) -> None:
-        controller = self._controller
-        numbers = self._numbers(carried.carrying.structures, prior.names)
+    def _take(self, found: Arrived) -> None:
+        landed, names = found
         # Only now: what was painted meanwhile counts, and labels do not depend on it.
-        proposal = _renumbered(carried.proposal(generation=controller.session.generation), numbers)
-        self._shown = _Shown(_prior_ml(prior, numbers), proposal, carried.notes)
-        controller.receive(controller.blend(proposal))
-        names = {s.id: s.name for s in controller.structures}
-        told = ", ".join(f"{names.get(s, '?')} (expected Dice {d:.2f})" for s, d in proposal.expected_dice.items())
+        landed = replace(landed, numbers=self._numbers(tuple(landed.prior_ml), names))
+        proposal = self._carried.show(landed)
+        called = {s.id: s.name for s in self._controller.structures}
+        told = ", ".join(f"{called.get(s, '?')} (expected Dice {d:.2f})" for s, d in proposal.expected_dice.items())
         little = max(proposal.expected_dice.values(), default=0.0) < LITTLE
-        little |= _lost(self._shown.prior_ml, proposal) > LITTLE
-        controller.told.emit(f"Carried from the earlier scan: {told}. {ALIKE if little else GO_ON}")
+        little |= _lost(self._carried.prior_ml, proposal) > LITTLE
+        self._controller.told.emit(f"Carried from the earlier scan: {told}. {ALIKE if little else GO_ON}")
 
     def _numbers(self, structures: tuple[int, ...], names: Mapping[int, str]) -> dict[int, int]:
         """Return the table's number for each label value of the prior scan, adding what is missing to the table."""
@@ -212,48 +197,6 @@ class FollowUpDesk(JobDesk["tuple[LoadedPrior, Carried]"]):
                 known = session.structures[-1]
             found[value] = known.id
         return found
-
-    def _blend(self, proposal: Proposal) -> Proposal:
-        """Go on showing what was carried where the engine expects less of its own proposal."""
-        if self._shown is None or proposal is self._shown.proposal:
-            return proposal
-        proposal = self._before(proposal)
-        session = self._controller.session
-        if proposal.covered != Box.whole(session.geometry.shape):
-            return proposal
-        open_ids = {s.id for s in session.structures} - set(session.support().painted_structures())
-        return blended(better_of(proposal, self._shown.proposal), self._shown.proposal, frozenset(open_ids))
-
-
-def better_of(proposal: Proposal, carried: Proposal) -> Proposal:
-    """Return ``proposal`` with those slices of ``carried`` that promise a higher Dice than its own.
-
-    Slices are compared where both were judged along the same axis. Where ``proposal`` holds nothing on a slice, it
-    says that nothing is there. With a carried Dice of e to be expected, something is there with a probability of e at
-    least, as Dice is at most 1: nothing is the better answer up to an e of `NOTHING_UP_TO`, 1 - e being less than e
-    beyond.
-    """
-    box = proposal.box.union(carried.box)
-    labels, confidence = proposal.labels_in(box), proposal.confidence_in(box)
-    older, surer = carried.labels_in(box), carried.confidence_in(box)
-    slice_dice = dict(proposal.slice_dice)
-    judged = {ref.axis for ref in slice_dice}
-    for ref, dice in carried.slice_dice.items():
-        at = tuple(ref.index - box.start[a] if a == ref.axis else slice(None) for a in range(3))
-        empty = ref not in slice_dice and ref.axis in judged and not labels[at].any()
-        if dice > (NOTHING_UP_TO if empty else slice_dice.get(ref, math.inf)):
-            labels[at], confidence[at], slice_dice[ref] = older[at], surer[at], dice
-    return Proposal(
-        generation=proposal.generation,
-        box=box,
-        labels=labels,
-        confidence=confidence,
-        covered=proposal.covered,
-        expected_dice=proposal.expected_dice,
-        slice_dice=slice_dice,
-        trust=proposal.trust,
-        seconds=proposal.seconds,
-    )
 
 
 def prior_in_files(scan: Path, labels: Path) -> Prior:
@@ -301,26 +244,12 @@ def carried_by_registration(request: Request) -> tuple[LoadedPrior, Carried]:
     return prior, carried
 
 
-def _renumbered(proposal: Proposal, numbers: Mapping[int, int]) -> Proposal:
-    lut = np.zeros(256, dtype=np.uint8)
-    lut[list(numbers)] = list(numbers.values())
-    return Proposal(
-        generation=proposal.generation,
-        box=proposal.box,
-        labels=lut[proposal.labels],
-        confidence=proposal.confidence,
-        covered=proposal.covered,
-        expected_dice={numbers[s]: d for s, d in proposal.expected_dice.items()},
-        slice_dice=proposal.slice_dice,
-        trust={numbers[s]: t for s, t in proposal.trust.items()},
-        seconds=proposal.seconds,
-    )
+def _arrived(prior: LoadedPrior, carried: Carried) -> Arrived:
+    from napari_medmeta.tasks.registration_notes import landed
 
-
-def _prior_ml(prior: LoadedPrior, numbers: Mapping[int, int]) -> dict[int, float]:
-    grid: Geometry = prior.volume.geometry
     counts = np.bincount(prior.labels.ravel(), minlength=256)
-    return {number: float(counts[value]) * grid.voxel_volume_ml for value, number in numbers.items()}
+    per_voxel = prior.volume.geometry.voxel_volume_ml
+    return landed(carried, {s: float(counts[s]) * per_voxel for s in carried.carrying.structures}), prior.names
 
 
 def _lost(prior_ml: Mapping[int, float], proposal: Proposal) -> float:

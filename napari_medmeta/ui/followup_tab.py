@@ -79,7 +79,7 @@ class FollowUpTab(ApplicationTab):
     def take(self, case: Case) -> None:
         """Begin with a scan that was opened."""
         volume = case.controller.scan.volume(np.asarray(case.image.data))
-        self.desk = FollowUpDesk(case.controller, volume, carrying=self._carrying)
+        self.desk = FollowUpDesk(case.controller, volume, carried=case.carried, carrying=self._carrying)
         self.desk.changed.connect(self._refresh)
         case.controller.changed.connect(self._on_change)
         self.list_priors()

@@ -17,8 +17,9 @@ from napari_medmeta.tasks.registration import Carried
 from napari_medmeta.tasks.registration_expectation import Expected
 from napari_medmeta.tasks.registration_map import Alignment, Carrying
 from napari_medmeta.ui.applications import ApplicationsWidget
+from napari_medmeta.ui.carried import CarriedHere, better_of
 from napari_medmeta.ui.controller import Controller, Work
-from napari_medmeta.ui.followup import FollowUpDesk, LoadedPrior, Prior, Request, better_of, prior_in_memory
+from napari_medmeta.ui.followup import FollowUpDesk, LoadedPrior, Prior, Request, prior_in_memory
 from napari_medmeta.ui.followup_tab import NO_PRIOR, FollowUpTab
 from napari_medmeta.ui.scan import label_arguments, layer_arguments, scan_of
 
@@ -60,16 +61,20 @@ class Carrier:
         return loaded, Carried(carrying, SHAPE, Alignment(), expected, (), ("It was left out",))
 
 
-def desk_of(carrier: Carrier | None = None) -> tuple[Controller, FollowUpDesk, list[str]]:
+def desk_of(carrier: Carrier | None = None, *, path: Any = None) -> tuple[Controller, FollowUpDesk, list[str]]:
     volume = make_volume()
     scan = scan_of(volume)
-    session = Session.create(scan.grid.working, fingerprint=scan.fingerprint)
+    session = Session.create(scan.grid.working, fingerprint=scan.fingerprint, path=path)
     session.auto_propose = False
     controller = Controller(session, scan=scan, volume=volume, runner=InlineRunner())
     said: list[str] = []
     controller.told.connect(said.append)
     controller.failed.connect(lambda error: said.append(error.message))
-    return controller, FollowUpDesk(controller, volume, carrying=carrier or Carrier()), said
+    return (
+        controller,
+        FollowUpDesk(controller, volume, carried=CarriedHere(controller), carrying=carrier or Carrier()),
+        said,
+    )
 
 
 def engine_proposal(controller: Controller, *, slice_dice: float) -> Proposal:
@@ -201,12 +206,71 @@ def test_a_refusal_is_told_and_the_desk_is_at_rest() -> None:
     assert controller.structures == ()
 
 
-def test_a_closed_desk_gives_the_controller_back_as_it_was() -> None:
+def test_a_closed_scan_gives_the_controller_back_as_it_was_and_a_closed_desk_leaves_what_was_carried() -> None:
     controller, desk, _ = desk_of()
-    desk.carry(prior())
-    desk.close()
     engine = engine_proposal(controller, slice_dice=0.1)
     assert controller.blend(engine) is engine
+    desk.carry(prior())
+    engine = engine_proposal(controller, slice_dice=0.1)
+    desk.close()
+    assert controller.blend(engine) is not engine
+    desk._carried.close()
+    assert controller.blend(engine) is engine
+
+
+def reopened(path: Any) -> tuple[Controller, FollowUpDesk]:
+    volume = make_volume()
+    scan = scan_of(volume)
+    session = Session.open(path, fingerprint=scan.fingerprint, geometry=scan.grid.working)
+    controller = Controller(session, scan=scan, volume=volume, runner=InlineRunner())
+    carried = CarriedHere(controller)
+    desk = FollowUpDesk(controller, volume, carried=carried, carrying=Carrier())
+    assert carried.recall()
+    return controller, desk
+
+
+def test_what_was_carried_and_not_accepted_is_there_when_the_session_is_opened_again(tmp_path: Any) -> None:
+    controller, desk, _ = desk_of(path=tmp_path / "scan.medmeta")
+    desk.carry(prior())
+    controller.look_at(SliceRef(0, 3))
+    controller.accept_slice()
+    labels, still_open, changes = np.array(controller.labels), shown(controller), desk.changes()
+    assert still_open.any()
+    controller.close()
+    controller, desk = reopened(tmp_path / "scan.medmeta")
+    np.testing.assert_array_equal(controller.labels, labels)
+    np.testing.assert_array_equal(shown(controller), still_open)
+    assert desk.changes() == changes
+    assert desk.expected_dice == {1: 0.83}
+    assert desk.notes == ("It was left out",)
+    controller.look_at(SliceRef(0, 4))
+    assert controller.is_proposed(SliceRef(0, 4))
+    assert controller.accept_slice()
+    np.testing.assert_array_equal(controller.labels[4], np.where(prior_labels()[3] > 0, 1, 0))
+    controller.close()
+
+
+def test_once_the_session_is_opened_again_the_engine_s_answer_does_not_hide_what_was_carried(tmp_path: Any) -> None:
+    controller, desk, _ = desk_of(path=tmp_path / "scan.medmeta")
+    desk.carry(prior())
+    before = controller.blend(engine_proposal(controller, slice_dice=0.3))
+    controller.close()
+    controller, _ = reopened(tmp_path / "scan.medmeta")
+    after = controller.blend(engine_proposal(controller, slice_dice=0.3))
+    np.testing.assert_array_equal(after.labels, before.labels)
+    np.testing.assert_array_equal(after.confidence, before.confidence)
+    controller.close()
+
+
+def test_what_the_engine_had_answered_by_then_is_shown_beside_what_was_carried(tmp_path: Any) -> None:
+    controller, desk, _ = desk_of(path=tmp_path / "scan.medmeta")
+    desk.carry(prior())
+    controller.receive(engine_proposal(controller, slice_dice=0.95))
+    carried = CarriedHere(controller)
+    assert carried.recall()
+    # On these slices it promises more, and with it the slice beyond that it says nothing of.
+    np.testing.assert_array_equal(shown(controller)[:2], engine_proposal(controller, slice_dice=0.95).labels[:2])
+    controller.close()
 
 
 def test_the_table_is_saved(tmp_path: Any) -> None:
@@ -242,6 +306,32 @@ def test_labels_on_another_scan_in_the_window_can_be_carried(panel: Any, tab: An
     assert [layer.name for layer in panel.viewer.layers if not layer.visible] == ["earlier", "organs"]
     qtbot.waitUntil(lambda: bool(tab.texts()), timeout=5000)
     assert tab.texts()[0][0] == "Structure 2"
+
+
+def test_a_carried_segmentation_is_back_when_the_scan_is_opened_again(panel: Any, tab: Any, qtbot: Any) -> None:
+    tab._priors = [prior()]
+    tab.carry()
+    qtbot.waitUntil(lambda: bool(tab.texts()), timeout=5000)
+    layer, rows, still_open = panel.case.image, tab.texts(), shown(panel.case.controller)
+    assert still_open.any()
+    panel.close_case()
+    assert tab.texts() == []
+    assert panel.open_layer(layer)
+    qtbot.waitUntil(lambda: bool(tab.texts()), timeout=5000)
+    assert tab.texts() == rows
+    np.testing.assert_array_equal(shown(panel.case.controller), still_open)
+    assert tab._notes.text() == "It was left out."
+
+
+def test_what_was_carried_stays_when_the_applications_are_closed(panel: Any, tab: Any, qtbot: Any) -> None:
+    tab._priors = [prior()]
+    tab.carry()
+    qtbot.waitUntil(lambda: bool(tab.texts()), timeout=5000)
+    rows = tab.texts()
+    other = FollowUpTab(panel)
+    qtbot.addWidget(other)
+    assert other.texts() == rows
+    other.release()
 
 
 def test_labels_that_are_no_structures_numbers_are_refused_in_words(panel: Any, tab: Any, qtbot: Any) -> None:
