@@ -81,3 +81,58 @@ def test_where_the_scan_ends_early_a_structure_may_run_off_its_end(bright_cube: 
     ends = ((False, False), (True, True), (True, True))
     free = replace(cut.without(0).without(4), bounded=ends, missing=(4, 4), painted=(), classes=cut.classes)
     assert bool(walk(free, range(5)).argmax(0)[2, 7, 8] == 1)
+
+
+def test_what_the_embedding_tells_apart_stays_apart_whatever_the_grey_values(bright_cube: Task) -> None:
+    alike = replace(bright_cube, intensity=torch.zeros(9, 16, 16))
+    right = torch.zeros(9, 16, 16)
+    right[..., 8:] = 1.0
+    alike = replace(alike, embedding=torch.stack([right, torch.zeros_like(right)]))
+    prior = torch.full((2, 9, 16, 16), 0.5)
+    prior[1, 4, :, 12], prior[0, 4, :, 12] = 1.0, 0.0
+    config = replace(EXACT, prior_strength=0.05)
+    plain, learnt = (
+        refine(alike, prior.log(), [4], first=0, config=replace(config, likeness=b)).exp()[1, 0, 8] for b in (0.0, 50.0)
+    )
+    # Across the border the embedding changes, so what is said on the right does not reach the left.
+    assert float(learnt[8] - learnt[7]) > float(plain[8] - plain[7]) + 0.02
+
+
+def test_without_an_embedding_the_grey_values_stand_alone(bright_cube: Task) -> None:
+    prior = torch.full((2, 9, 16, 16), 0.5).log()
+    plain, learnt = (refine(bright_cube, prior, [4], first=0, config=replace(EXACT, likeness=b)) for b in (0.0, 50.0))
+    assert torch.equal(plain, learnt)
+
+
+def test_beyond_the_outermost_painted_slices_the_prior_pulls_less(bright_cube: Task) -> None:
+    wrong = torch.full((2, 9, 16, 16), 0.1)
+    wrong[1] = 0.9
+    refined = {
+        fading: refine(bright_cube, wrong.log(), [4, 7], first=0, config=replace(EXACT, fading_mm=fading)).exp()
+        for fading in (torch.inf, 0.5)
+    }
+    # In the dark, which no painted slice calls the structure.
+    between, beyond = (refined[0.5][1, n, 2, 2] - refined[torch.inf][1, n, 2, 2] for n in (0, 1))
+    assert float(beyond) < -0.05
+    assert abs(float(between)) < 0.02
+
+
+def test_the_least_pull_is_kept_however_far_away(bright_cube: Task) -> None:
+    wrong = torch.full((2, 9, 16, 16), 0.1)
+    wrong[1] = 0.9
+    plain = refine(bright_cube, wrong.log(), range(9), first=0, config=EXACT)
+    kept = replace(EXACT, fading_mm=0.1, least_strength=EXACT.prior_strength)
+    assert torch.allclose(refine(bright_cube, wrong.log(), range(9), first=0, config=kept), plain, atol=1e-4)
+
+
+def test_missing_slices_that_conduct_better_end_a_structure_sooner(bright_cube: Task) -> None:
+    cut = bright_cube.slab(2, 7)
+    ends = ((False, False), (True, True), (True, True))
+    free = replace(cut, bounded=ends, missing=(0, 2))
+    free = replace(free.without(4), classes=free.without(4).classes)
+    prior = torch.full((2, 5, 16, 16), 0.5).log()
+    poor, good = (
+        refine(free, prior, [4], first=0, config=replace(EXACT, missing_conductance=c)).exp()[1, 0, 5:10, 6:11].mean()
+        for c in (1.0, 4.0)
+    )
+    assert float(good) < float(poor) - 0.02
