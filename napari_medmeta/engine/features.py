@@ -166,7 +166,8 @@ def feature_count() -> int:
 
 def normalised_intensity(volume: Volume) -> np.ndarray[tuple[int, int, int], np.dtype[np.float32]]:
     """Return (I, J, K) float32 with robust percentiles mapped to 0 and 1, and the tails clipped to [-0.5, 1.5]."""
-    array = volume.array
+    # Of two truth values no percentile lies between.
+    array = volume.array if volume.array.dtype != np.bool_ else volume.array.view(np.uint8)
     step = max(1, array.size // SAMPLE_FOR_PERCENTILES)
     sample = array.reshape(-1)[::step]
     # A constant border (air, padding) would swallow the lower percentiles of the tissue.

@@ -26,6 +26,13 @@ def test_a_constant_scan_has_no_structure_in_any_feature() -> None:
     assert float(maps.maps.float().abs().max()) < 1e-3
 
 
+def test_a_scan_of_truth_values_is_read_as_0_and_1() -> None:
+    array = np.indices((4, 4, 4)).sum(0) % 2
+    seen = [normalised_intensity(volume_of(a)) for a in (array.astype(bool), array.astype(np.uint8))]
+    assert np.array_equal(*seen)
+    assert np.ptp(seen[0]) > 0
+
+
 def test_a_single_slice_scan_has_features_too() -> None:
     array = np.random.default_rng(0).normal(size=(1, 8, 8)).astype(np.float32)
     assert bool(torch.isfinite(compute_features(volume_of(array), device=CPU).maps).all())
