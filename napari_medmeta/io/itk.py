@@ -59,7 +59,7 @@ def slicer_names(pairs: Mapping[str, str]) -> dict[int, str]:
     names = {}
     for key, name in pairs.items():
         value = pairs.get(key.removesuffix("_Name") + "_LabelValue", "")
-        if key.endswith("_Name") and value.isdigit():
+        if key.endswith("_Name") and value.isdecimal():
             names[int(value)] = name
     return names
 

@@ -9,6 +9,7 @@ import SimpleITK as sitk
 
 from napari_medmeta.core import Geometry, MedmetaError, UnreadableFileError, UnsupportedImageError, VolumeTooLargeError
 from napari_medmeta.io import read_volume, write_image
+from napari_medmeta.io.itk import slicer_names
 
 SUFFIXES = [".nrrd", ".mha", ".mhd"]
 
@@ -302,3 +303,9 @@ def test_a_scan_of_one_value_unpacks_to_its_full_size(tmp_path: Path, suffix: st
     grid = Geometry.from_parts((size, 128, 128))
     array = np.zeros(grid.shape, np.uint8)  # packs a thousandfold: many bytes out for hardly any in
     assert read_volume(write_image(tmp_path / f"flat{suffix}", array, grid)).array.shape == grid.shape
+
+
+def test_a_segment_without_a_usable_number_has_no_name() -> None:
+    values = {"Segment0": "2", "Segment1": "²", "Segment2": "two", "Segment3": ""}
+    pairs = {f"{key}_LabelValue": value for key, value in values.items()} | {f"{key}_Name": key for key in values}
+    assert slicer_names(pairs) == {2: "Segment0"}
