@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import io
 import sys
 from collections.abc import Sequence
 
@@ -23,6 +24,7 @@ EXIT_STOPPED = 130
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code: 0 done, 2 input refused, 130 stopped with Ctrl-C."""
+    _print_any_letter()
     args = _parser().parse_args(argv)
     try:
         return int(args.run(args))
@@ -36,6 +38,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(f"napari-medmeta: {_file_trouble(error)}", file=sys.stderr)
     return EXIT_BAD_INPUT
+
+
+def _print_any_letter() -> None:
+    """Print the code of a letter that the output does not know: names may hold any letter, a pipe on Windows few."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _file_trouble(error: OSError) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,8 +12,10 @@ import numpy as np
 import pytest
 
 from napari_medmeta import __version__, cli
+from napari_medmeta.core import Geometry
 from napari_medmeta.core.phantoms import simple_blobs
 from napari_medmeta.io import write_image, write_labels
+from napari_medmeta.session import Session
 
 
 @pytest.fixture
@@ -69,6 +72,20 @@ def test_info_tells_size_spacing_and_range(scan, capsys):
     assert "shape: 24 x 48 x 48" in lines
     assert "spacing mm: 3 x 1 x 1" in lines
     assert any(line.startswith("value range: ") and " to " in line for line in lines)
+
+
+def test_what_a_pipe_has_no_letter_for_is_printed_all_the_same(tmp_path):
+    session = Session.create(Geometry.from_parts((4, 4, 4)), fingerprint="a scan", path=tmp_path / "case.medmeta")
+    session.add_structure("肝 liver")
+    session.close()
+    code = "import sys; from napari_medmeta.cli import main; sys.exit(main(sys.argv[1:]))"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "session", str(tmp_path / "case.medmeta")],
+        env={**os.environ, "PYTHONIOENCODING": "cp1252"},
+        capture_output=True,
+        check=True,
+    )
+    assert b"1 \\u809d liver: 0.0 ml" in done.stdout
 
 
 def test_info_as_json_can_be_read_back(scan, capsys):
