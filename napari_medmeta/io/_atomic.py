@@ -46,6 +46,12 @@ def _storage_error(path: Path, error: Exception) -> StorageError:
         )
     if not path.parent.is_dir():
         return StorageError(f"There is no folder {path.parent}", next_step="Create it, or choose another one")
+    if number == errno.EACCES and path.is_file() and os.access(path.parent, os.W_OK):
+        # Windows does not let go of a file that a spreadsheet or a viewer shows.
+        return StorageError(
+            f"{path.name} cannot be replaced: another program has it open, or it is write-protected",
+            next_step="Close it there and save again, or choose another name",
+        )
     if number in (errno.EACCES, errno.EPERM, errno.EROFS) or not os.access(path.parent, os.W_OK):
         return StorageError(
             f"You may not write into the folder {path.parent}", next_step="Choose another folder to save into"

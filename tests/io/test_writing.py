@@ -179,6 +179,21 @@ def test_without_permission_nothing_is_written(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_file_that_another_program_holds_is_named_and_stays(
+    tmp_path: Path, labels: np.ndarray, grid: Geometry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:  # as Windows does while a spreadsheet or a viewer shows the file
+        raise PermissionError(errno.EACCES, "Access is denied")
+
+    path = write_labels(tmp_path / "labels.nii.gz", labels, grid)
+    before = path.read_bytes()
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(StorageError, match=r"labels.nii.gz cannot be replaced.* Close it there"):
+        write_labels(path, labels * 0, grid)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write everywhere")
 def test_a_folder_without_permission_is_named(tmp_path: Path, labels: np.ndarray, grid: Geometry) -> None:
     tmp_path.chmod(0o500)
