@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from napari_medmeta.cli.options import Subparsers
     from napari_medmeta.core import GridMap, MaskArray, Progress, Support, Volume
     from napari_medmeta.core.library import LibraryEntry
-    from napari_medmeta.engine.features import FeatureMaps
+    from napari_medmeta.engine import Segmenter
     from napari_medmeta.session import Session
     from napari_medmeta.tasks.detection import Candidate, LesionExamples, Outline
 
@@ -256,10 +256,10 @@ def _detected(args: argparse.Namespace, here: _Here, progress: Progress) -> tupl
     from napari_medmeta.tasks.detection import DetectionConfig, detect, examples_on, joined
 
     parts = _from_elsewhere(args, here.volume, progress)
-    maps = _features(here.volume, args.device, progress)
+    engine = _engine(here.volume, args.device, progress)
     if here.support is not None:
         grid = here.volume.geometry
-        parts.append(examples_on(maps, grid, here.support, structure=here.structure, seed=args.seed))
+        parts.append(examples_on(engine, grid, here.support, structure=here.structure, seed=args.seed))
     if not parts:
         raise MissingExamplesError(
             "No lesion is painted in the session yet", next_step="Paint one, or give --from or --from-library"
@@ -267,7 +267,7 @@ def _detected(args: argparse.Namespace, here: _Here, progress: Progress) -> tupl
     config = DetectionConfig()
     config = replace(config, candidates=replace(config.candidates, most=args.most))
     return detect(
-        maps,
+        engine,
         here.volume,
         joined(parts),
         known=here.known,
@@ -291,8 +291,8 @@ def _from_elsewhere(args: argparse.Namespace, volume: Volume, progress: Progress
         if note:
             print(f"Note: {note}", file=sys.stderr)
         support = _painted(labels, other, args.structure, ())
-        maps = _features(other, args.device, progress)
-        parts.append(examples_on(maps, other.geometry, support, structure=1, seed=args.seed))
+        engine = _engine(other, args.device, progress)
+        parts.append(examples_on(engine, other.geometry, support, structure=1, seed=args.seed))
     if args.from_library is not None:
         parts.append(examples_of_entries(_entries(args, volume)))
     return parts
@@ -327,11 +327,15 @@ def _painted(path: Path, volume: Volume, structure: int | None, slices: Sequence
     return support_from_labels(values, axis=guess_axis(values, volume.geometry), slices=slices)
 
 
-def _features(volume: Volume, device: str, progress: Progress) -> FeatureMaps:
-    from napari_medmeta.engine.device import pick_device
-    from napari_medmeta.engine.features import compute_features
+def _engine(volume: Volume, device: str, progress: Progress) -> Segmenter:
+    """Return an engine that knows ``volume``: it refuses what does not fit, and keeps no more than does."""
+    from napari_medmeta.engine import EngineConfig, Segmenter
+    from napari_medmeta.engine.learners import hand_made_learners
 
-    return compute_features(volume, device=pick_device(device), progress=progress)
+    # Lesions are found by the hand-made features alone: with other learners the learnt ones would be computed too.
+    engine = Segmenter(device=device, config=EngineConfig(learners=hand_made_learners(), network=False))
+    engine.set_volume(volume, progress=progress)
+    return engine
 
 
 def _write(args: argparse.Namespace, found: Sequence[Candidate], here: _Here, volume: Volume) -> Sequence[Candidate]:

@@ -14,6 +14,7 @@ from napari_medmeta.cli import main
 from napari_medmeta.cli.detect import _summary
 from napari_medmeta.core import Geometry
 from napari_medmeta.engine.features import compute_features
+from napari_medmeta.engine.streaming import Keeping, needed_bytes
 from napari_medmeta.io import read_labels, read_volume, write_image, write_labels
 from napari_medmeta.session import Session
 from napari_medmeta.tasks.detection import detect as detect_in
@@ -53,6 +54,25 @@ def detect(folder: Path, *more: str) -> int:
 def table(folder: Path) -> list[dict[str, str]]:
     with (folder / "found.csv").open(newline="") as file:
         return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("keeping", [Keeping.FEATURES, Keeping.SMOOTHED, Keeping.INTENSITY])
+def test_where_memory_is_short_less_is_kept_and_the_same_is_found(
+    folder: Path, keeping: Keeping, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = needed_bytes(int(np.prod(SHAPE)), keeping)
+    monkeypatch.setattr("napari_medmeta.engine.segmenter.free_memory_bytes", lambda device: free)
+    assert detect(folder, "--examples", str(folder / "painted.nii.gz")) == 0
+    assert {2, 3} <= balls_at(table(folder))
+
+
+def test_a_scan_that_does_not_fit_into_memory_is_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("napari_medmeta.engine.segmenter.free_memory_bytes", lambda device: 10**6)
+    assert detect(folder, "--examples", str(folder / "painted.nii.gz")) == 2
+    assert "24 x 40 x 40 voxels needs" in capsys.readouterr().err
+    assert not (folder / "found.csv").exists()
 
 
 def balls_at(rows: list[dict[str, str]]) -> set[int]:
