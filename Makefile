@@ -56,7 +56,9 @@ docs-pictures: $(VENV)/.installed-test  ## Render the pictures of README and doc
 	@sh scripts/system_packages.sh display
 	$(TEST_ENV) $(XVFB) $(BIN)/python examples/panel_picture.py
 
+# setuptools packs what earlier builds left in build/, modules that are gone among it.
 wheel: $(VENV)/.installed-test  ## Build a wheel into dist/
+	rm -rf build
 	$(PIP) wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 
 clean:  ## Remove everything that was built or installed here

@@ -246,6 +246,13 @@ def test_a_wheel_holds_every_module_the_manifest_and_the_licence(wheel):
     assert not [name for name in names if name.startswith(("tests/", "sample_data/", "docs/"))]
 
 
+def test_a_wheel_does_not_bring_back_modules_that_are_gone():
+    told = run("make", "--dry-run", "--directory", REPO, "wheel").splitlines()
+    cleared = next(n for n, line in enumerate(told) if line.split() == ["rm", "-rf", "build"])
+    built = next(n for n, line in enumerate(told) if "pip" in line and " wheel " in line)
+    assert cleared < built
+
+
 def test_an_installed_wheel_is_found_by_the_plugin_manager(wheel, tmp_path):
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path)
