@@ -7,9 +7,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_medmeta.cli.options import add_file_to_actions, names, progress_bar, require_writable, write_json
+from napari_medmeta.cli.kept import SHORT, named, own_file
+from napari_medmeta.cli.options import (
+    add_file_to_actions,
+    names,
+    progress_bar,
+    require_writable,
+    structure_names,
+    write_json,
+)
 from napari_medmeta.core.diagnosis import RESEARCH_AID
-from napari_medmeta.core.types import MAX_STRUCTURES
 
 if TYPE_CHECKING:
     from napari_medmeta.cli.options import Subparsers
@@ -19,9 +26,6 @@ if TYPE_CHECKING:
     from napari_medmeta.tasks.diagnosis_features import MeasuredScan
 
 __all__ = ["add_parser", "run"]
-
-SHORT = 8
-"""Letters of a case's id that are shown; as many as needed to tell it apart are enough to name it."""
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -93,17 +97,9 @@ def _add_scans(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="IMAGE LABELS, or IMAGE LABELS PHASE such as end-systole; once for each scan of the case",
     )
-    parser.add_argument("--names", type=_names, default={}, metavar="1=Liver,2=Spleen", help="names of the structures")
-
-
-def _names(text: str) -> dict[int, str]:
-    found = {}
-    for part in text.split(","):
-        value, _, name = part.partition("=")
-        if not value.strip().isdigit() or not 1 <= int(value) <= MAX_STRUCTURES or not name.strip():
-            raise argparse.ArgumentTypeError(f"{part!r} does not name a structure: write 1=Liver,2=Spleen")
-        found[int(value)] = name.strip()
-    return found
+    parser.add_argument(
+        "--names", type=structure_names, default={}, metavar="1=Liver,2=Spleen", help="names of the structures"
+    )
 
 
 def _keep(args: argparse.Namespace, library: CaseLibrary) -> list[str]:
@@ -181,23 +177,11 @@ def _measured_scan(image: Path, labels: Path, given: Mapping[int, str]) -> Measu
 def _library(path: Path | None) -> CaseLibrary:
     from napari_medmeta.session.diagnosis_library import CASES_SUFFIX, CaseLibrary
 
-    if path is not None:
-        return CaseLibrary(path)
-    # The folder that the panel uses; only Qt's core, which needs no display.
-    from qtpy.QtCore import QStandardPaths
-
-    base = QStandardPaths.writableLocation(QStandardPaths.StandardLocation.GenericDataLocation)
-    return CaseLibrary(Path(base or Path.home()) / "napari-medmeta" / f"cases{CASES_SUFFIX}")
+    return CaseLibrary(own_file(f"cases{CASES_SUFFIX}") if path is None else path)
 
 
 def _named(library: CaseLibrary, prefix: str) -> str:
-    from napari_medmeta.core import InputError
-
-    found = [c.id for c in library.cases() if c.id.startswith(prefix)]
-    if len(found) != 1:
-        what = "No case" if not found else f"{len(found)} cases"
-        raise InputError(f"{what} of the library begins with {prefix}", next_step="See: napari-medmeta diagnose list")
-    return found[0]
+    return named(library.cases(), prefix, one="case", several="cases", command="diagnose").id
 
 
 def _line(case: KnownCase) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from napari_medmeta.cli.kept import SHORT, named
 from napari_medmeta.cli.options import add_file_to_actions, require_writable
 from napari_medmeta.cli.source import library_file
 
@@ -16,9 +17,6 @@ if TYPE_CHECKING:
     from napari_medmeta.session.library import Library
 
 __all__ = ["add_parser", "run"]
-
-SHORT = 8
-"""Letters of an entry's id that are shown; as many as needed to tell it apart are enough to name it."""
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -126,14 +124,7 @@ def _chosen(library: Library, args: argparse.Namespace) -> Sequence[LibraryEntry
 
 
 def _named(library: Library, prefix: str) -> LibraryEntry:
-    from napari_medmeta.core import InputError
-
-    # No letters at all begin every id: that names nothing.
-    found = [e for e in library.entries() if e.id.startswith(prefix)] if prefix.strip() else []
-    if len(found) != 1:
-        what = "No entry" if not found else f"{len(found)} entries"
-        raise InputError(f"{what} of the library begins with {prefix}", next_step="See: napari-medmeta library list")
-    return found[0]
+    return named(library.entries(), prefix, one="entry", several="entries", command="library")
 
 
 def _line(entry: LibraryEntry) -> str:

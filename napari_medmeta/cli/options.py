@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from napari_medmeta.core.errors import StorageError
+from napari_medmeta.core.types import MAX_STRUCTURES
 
 if TYPE_CHECKING:
     from napari_medmeta.core.jobs import Progress
@@ -26,6 +27,7 @@ __all__ = [
     "names",
     "progress_bar",
     "require_writable",
+    "structure_names",
     "write_json",
 ]
 
@@ -72,6 +74,17 @@ def integers(text: str) -> tuple[int, ...]:
 def names(text: str) -> tuple[str, ...]:
     """Parse ``one,two``."""
     return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def structure_names(text: str) -> dict[int, str]:
+    """Parse ``1=Liver,2=Spleen``."""
+    found = {}
+    for part in text.split(","):
+        value, _, name = (word.strip() for word in part.partition("="))
+        if not value.isdecimal() or not 1 <= int(value) <= MAX_STRUCTURES or not name:
+            raise argparse.ArgumentTypeError(f"{part!r} does not name a structure: write 1=Liver,2=Spleen")
+        found[int(value)] = name
+    return found
 
 
 @contextmanager

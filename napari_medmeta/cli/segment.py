@@ -18,10 +18,11 @@ from napari_medmeta.cli.options import (
     names,
     progress_bar,
     require_writable,
+    structure_names,
     write_json,
 )
 from napari_medmeta.cli.source import require_source, source_of
-from napari_medmeta.core.types import MAX_STRUCTURES, UNLABELLED
+from napari_medmeta.core.types import UNLABELLED
 
 if TYPE_CHECKING:
     from napari_medmeta.cli.options import Subparsers
@@ -83,7 +84,7 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     parser.add_argument(
         "--names",
-        type=_names,
+        type=structure_names,
         default={},
         metavar="1=Liver,2=Spleen",
         help="what the structures are called; also chooses the codes of a DICOM segmentation",
@@ -175,16 +176,6 @@ def _source(args: argparse.Namespace) -> ScanSource:
     from napari_medmeta.io import ScanSource
 
     return ScanSource(args.image, args.series)
-
-
-def _names(text: str) -> dict[int, str]:
-    names = {}
-    for part in text.split(","):
-        value, found, name = part.partition("=")
-        if not found or not value.strip().isdigit() or not 1 <= int(value) <= MAX_STRUCTURES or not name.strip():
-            raise argparse.ArgumentTypeError(f"{part!r} does not name a structure: write 1=Liver,2=Spleen")
-        names[int(value)] = name.strip()
-    return names
 
 
 def _label_value(text: str) -> int:

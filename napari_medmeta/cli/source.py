@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from napari_medmeta.cli.kept import own_file
 from napari_medmeta.core.types import UNLABELLED
 
 if TYPE_CHECKING:
@@ -86,13 +87,7 @@ def library_file(path: Path | None) -> Library:
     """Return the library at ``path``; None: the user's own, which the panel uses as well."""
     from napari_medmeta.session.library import LIBRARY_SUFFIX, Library
 
-    if path is not None:
-        return Library(path)
-    # Only Qt's core, which needs no display.
-    from qtpy.QtCore import QStandardPaths
-
-    base = QStandardPaths.writableLocation(QStandardPaths.StandardLocation.GenericDataLocation)
-    return Library(Path(base or Path.home()) / "napari-medmeta" / f"library{LIBRARY_SUFFIX}")
+    return Library(own_file(f"library{LIBRARY_SUFFIX}") if path is None else path)
 
 
 @dataclass(frozen=True, eq=False)

@@ -92,6 +92,7 @@ def test_cases_are_renamed_exported_removed_and_imported(
     assert diagnose(copy, "remove", case) == 2
     assert "No case of the library begins with" in capsys.readouterr().err
     assert CaseLibrary(tmp_path / "out.medcases").cases()[0].finding == "large heart"
+    assert diagnose(copy, "remove", "") == 2
     assert len(CaseLibrary(copy).cases()) == 1
 
 
