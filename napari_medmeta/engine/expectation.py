@@ -14,15 +14,19 @@ from napari_medmeta.engine.task import Task
 
 __all__ = ["expected_dice", "marked_dice", "slice_dice"]
 
-LEFT_OUT_SHARE = 0.5
-"""Weight of the left-out slices' Dice beside the posterior's own; the rest is the posterior's."""
+LEFT_OUT_SHARE = 0.1
+"""Weight of the left-out slices' Dice beside the posterior's own; the rest is the posterior's. What has settled along
+the edges of the embedding is nearly as sure as it is right; with no weight at all the mean error would be 0.002 lower,
+but then nothing would warn of sources that fail on what was painted."""
 
-LEFT_OUT_GAP = 0.55
+LEFT_OUT_GAP = 0.9
 """Share of that blend's error that remains in use: leaving a slice out doubles the gap it is judged
-across. Chosen on the development cases of the benchmark."""
+across. Chosen, with the two others, on the development cases of the benchmark: with 3, 5 and 9 painted slices the mean
+error is 0.053 there."""
 
-UNCHECKED = 0.85
-"""What a posterior's own Dice is worth while no slice can be left out; chosen likewise."""
+UNCHECKED = 0.95
+"""What a posterior's own Dice is worth while no slice can be left out; chosen likewise, between the largest slice
+(1.0 would be right) and one drawn at random (0.85)."""
 
 MARKED = 1.12
 """What it is worth where no slice is complete, with m separate marks on a structure and on background: this times
