@@ -20,9 +20,10 @@ from torch import Tensor
 from napari_medmeta.core import CancelToken, LabelArray, SliceExample, SliceRef, Support, label_slice
 from napari_medmeta.core.trust import MOST_TRUST
 from napari_medmeta.engine.anatomy import maps_of
+from napari_medmeta.engine.cutting import make_task
 from napari_medmeta.engine.fusion import Row, log_odds
 from napari_medmeta.engine.learners.base import Scene
-from napari_medmeta.engine.region import Region, find_region, make_task
+from napari_medmeta.engine.region import Region, find_region
 from napari_medmeta.engine.segmenter import Segmenter
 from napari_medmeta.engine.task import Task
 

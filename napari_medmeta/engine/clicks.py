@@ -33,12 +33,13 @@ from napari_medmeta.core import (
     Support,
     label_slice,
 )
+from napari_medmeta.engine.cutting import looks, pool_classes
 from napari_medmeta.engine.drawing import draw
 from napari_medmeta.engine.expectation import marked_dice
 from napari_medmeta.engine.features import FeatureMaps
 from napari_medmeta.engine.learners.interpolation import LEAST_LOG_POSTERIOR
 from napari_medmeta.engine.learners.walk import WalkConfig, refine
-from napari_medmeta.engine.region import Region, RegionConfig, looks, pool_classes, pooling
+from napari_medmeta.engine.region import Region, RegionConfig, pooling
 from napari_medmeta.engine.task import UNKNOWN, Faces, Task
 
 __all__ = ["CLICKS", "ClickConfig", "answer_clicks", "split_support"]

@@ -35,6 +35,7 @@ from napari_medmeta.core import (
 from napari_medmeta.engine.clicks import ClickConfig
 from napari_medmeta.engine.correction import check_network, corrected_log_odds
 from napari_medmeta.engine.crew import ALONE, Crew, crew_for
+from napari_medmeta.engine.cutting import make_task
 from napari_medmeta.engine.drawing import draw
 from napari_medmeta.engine.expectation import expected_dice, slice_dice
 from napari_medmeta.engine.features import FeatureMaps
@@ -44,7 +45,7 @@ from napari_medmeta.engine.learners.registry import default_learners
 from napari_medmeta.engine.learners.walk import WalkConfig, refine, walled_slab
 from napari_medmeta.engine.network import FusionNetwork
 from napari_medmeta.engine.recipe import recipe_of
-from napari_medmeta.engine.region import Region, RegionConfig, find_region, make_task
+from napari_medmeta.engine.region import Region, RegionConfig, find_region
 from napari_medmeta.engine.task import Task
 
 __all__ = ["EngineConfig", "Request", "parts_of", "require_grid"]

@@ -13,13 +13,14 @@ from scipy import ndimage
 from torch import Tensor
 
 from napari_medmeta.core import Geometry, LabelArray, MissingExamplesError, SliceExample, SliceRef, Support, Volume
+from napari_medmeta.engine.cutting import make_task
 from napari_medmeta.engine.embedding import Encoder, embed_volume
 from napari_medmeta.engine.features import FeatureMaps, compute_features, normalised_intensity
 from napari_medmeta.engine.fusion import FusionConfig, Trust, fit_trust, fuse, pooled_log_odds, usual_fusion
 from napari_medmeta.engine.learners.base import Learner, Scene, SceneConfig, normalise
 from napari_medmeta.engine.learners.registry import default_learners, shipped_encoder
 from napari_medmeta.engine.network import slice_views
-from napari_medmeta.engine.region import RegionConfig, find_region, make_task
+from napari_medmeta.engine.region import RegionConfig, find_region
 from napari_medmeta.engine.task import Task
 from napari_medmeta.training.anatomies import Dice
 

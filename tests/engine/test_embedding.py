@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from napari_medmeta.core import Cancelled, CancelToken, SliceExample, SliceRef, Support
+from napari_medmeta.engine.cutting import make_task
 from napari_medmeta.engine.embedding import EmbeddingMaps, Encoder, embed_volume, encode_slices
 from napari_medmeta.engine.features import FeatureMaps
 from napari_medmeta.engine.learners.base import Scene, SceneConfig
-from napari_medmeta.engine.region import RegionConfig, find_region, make_task
+from napari_medmeta.engine.region import RegionConfig, find_region
 
 
 @pytest.fixture(scope="module")

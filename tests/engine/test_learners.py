@@ -7,9 +7,10 @@ import torch
 
 from napari_medmeta.core import Support
 from napari_medmeta.core.phantoms import Phantom
+from napari_medmeta.engine.cutting import make_task
 from napari_medmeta.engine.features import compute_features
 from napari_medmeta.engine.learners import Learner, Scene, SceneConfig, WalkConfig, WalkLearner, hand_made_learners
-from napari_medmeta.engine.region import RegionConfig, find_region, make_task
+from napari_medmeta.engine.region import RegionConfig, find_region
 from napari_medmeta.engine.task import Task
 
 # Solved exactly, so that equalities hold to rounding instead of to the solver's tolerance.

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from napari_medmeta.core import Box, MissingExamplesError, SliceExample, SliceRef, Support, support_from_labels
+from napari_medmeta.engine.cutting import make_task
 from napari_medmeta.engine.embedding import EmbeddingMaps
 from napari_medmeta.engine.features import FeatureMaps
-from napari_medmeta.engine.region import RegionConfig, find_region, make_task
+from napari_medmeta.engine.region import RegionConfig, find_region
 
 SHAPE = (20, 60, 80)
 CONFIG = RegionConfig(margin_mm=5.0, margin_share=0.0)
