@@ -64,12 +64,6 @@ which two development cases are pooled twice along each axis instead of three ti
 rose from 0.91 to 0.95, and that of eight abdominal organs stayed within 0.01."""
 
 
-SETTLING = WalkConfig(likeness=15.0, fading_mm=15.0, least_strength=0.02, missing_conductance=4.0)
-"""How the fused evidence settles along the edges of image and embedding. Chosen on the development cases: against
-edges of the image and one pull everywhere, the mean Dice rose by 0.010: on the hearts, whose ends lie at the scan's, by
-0.043, elsewhere by 0.002."""
-
-
 @dataclass(frozen=True)
 class EngineConfig:
     """All settings of the engine.
@@ -82,8 +76,6 @@ class EngineConfig:
         How far each is trusted before anything was tested; the measured weights of these sources where None.
     folds
         At most this many painted slices are left out in turn; more tell little new and cost time.
-    walk
-        How the fused evidence settles along the edges of the image in the end.
     network
         Whether the trained network corrects what the sources say.
     memory_budget_bytes
@@ -100,7 +92,7 @@ class EngineConfig:
     region: RegionConfig = field(default_factory=lambda: RegionConfig(max_step=MOST_SLICES_POOLED))
     scene: SceneConfig = field(default_factory=SceneConfig)
     fusion: FusionConfig | None = None
-    walk: WalkConfig = SETTLING
+    walk: WalkConfig = field(default_factory=WalkConfig)
     folds: int = 4
     network: bool = True
     memory_budget_bytes: int | None = None

@@ -102,13 +102,6 @@ class Task:
         """Indices of the slices along D of which every voxel is known, ascending: nothing spreads across them."""
         return tuple(z for z in self.depths if bool((self.classes[z] >= 0).all()))
 
-    @cached_property
-    def embedding_spread(self) -> Tensor:
-        """(E,) float32: standard deviation of each dimension of the embedding over the region, above 0."""
-        if self.embedding is None:
-            raise ValueError("This task has no embedding")
-        return self.embedding.flatten(1).std(1).clamp_min(1e-3)
-
     def distance_mm(self, depths: Sequence[int]) -> Tensor:
         """Return (n,) float32: how far each slice of ``depths`` is from the nearest complete one; 0 without any."""
         gaps = [min((abs(z - p) for p in self.depths), default=0) * self.spacing_mm[0] for z in depths]

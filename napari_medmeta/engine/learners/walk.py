@@ -6,17 +6,12 @@ first but not the second, and neither on a GPU; both are one sparse system solve
 
 Complete slices are walls for the walker: what is proposed between two of them depends on nothing beyond,
 so that one slice can be computed from its own slab alone and still agree with the whole volume.
-
-Edges may be those of the learnt embedding too: what looks like one thing to the encoder holds together, whatever its
-grey values (learnt edges for the walker: Vernaza and Chandraker, "Learning random-walk label propagation for weakly-
-supervised semantic segmentation", CVPR 2017).
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -41,16 +36,8 @@ class WalkConfig:
     ----------
     beta
         Contrast sensitivity: weights are exp(-beta * squared difference), intensities in standard deviations.
-    likeness
-        The same for the learnt embedding, each dimension in its standard deviations and their mean taken; 0 where
-        intensities alone count.
     prior_strength
         Pull towards the prior relative to the pull of neighbours (gamma in Grady 2005).
-    fading_mm
-        Beyond the outermost complete slices that pull falls to a third over this distance, as far as
-        ``least_strength``: the farther from all that was painted, the more the image decides where a structure ends.
-    missing_conductance
-        How well the walker passes the slices that are missing where the scan ends early.
     iterations
         At most this many steps of conjugate gradients.
     tolerance
@@ -58,11 +45,7 @@ class WalkConfig:
     """
 
     beta: float = 13.0
-    likeness: float = 0.0
     prior_strength: float = 0.3
-    fading_mm: float = math.inf
-    least_strength: float = 0.0
-    missing_conductance: float = 1.0
     iterations: int = 60
     tolerance: float = 3e-3
 
@@ -95,7 +78,7 @@ class FittedWalk:
         task = self.scene.task
         start, stop = walled_slab(task, depths)
         guess = self.scene.shape.log_posterior(range(start, stop)).exp()
-        walked = _walk(task, start, stop, guess, replace(self.config, prior_strength=0.0))
+        walked = _walk(task, start, stop, guess, self.config, strength=0.0)
         return _at(walked, depths, start)
 
 
@@ -115,7 +98,7 @@ def refine(task: Task, log_prior: Tensor, depths: Sequence[int], *, first: int, 
         (S+1, n, H, W) log-posteriors.
     """
     prior = log_prior.exp()
-    walked = _walk(task, first, first + prior.shape[1], prior, config)
+    walked = _walk(task, first, first + prior.shape[1], prior, config, strength=config.prior_strength)
     return _at(walked, depths, first)
 
 
@@ -132,24 +115,11 @@ def _at(walked: Tensor, depths: Sequence[int], start: int) -> Tensor:
     return normalise(torch.log(walked[:, rows].clamp_min(SEED_FLOOR)))
 
 
-def _walk(task: Task, start: int, stop: int, guess: Tensor, config: WalkConfig) -> Tensor:
+def _walk(task: Task, start: int, stop: int, guess: Tensor, config: WalkConfig, *, strength: float) -> Tensor:
     slab = task.slab(start, stop)
     seeds, fixed = _seeds(slab)
-    weights = _edge_weights(task, slab, config)
-    drain = _drain(slab) * config.missing_conductance
-    strength = _strength(task, range(start, stop), config)
-    return _solve(weights, seeds, fixed, guess, drain=drain, strength=strength, config=config)
-
-
-def _strength(task: Task, depths: range, config: WalkConfig) -> Tensor:
-    """Return (n, 1, 1): the pull towards the prior at each depth."""
-    outside = [0.0] * len(depths)
-    if task.depths:
-        low, high = task.depths[0], task.depths[-1]
-        outside = [max(low - z, z - high, 0) * task.spacing_mm[0] for z in depths]
-    faded = config.prior_strength * torch.exp(-torch.tensor(outside, device=task.device) / config.fading_mm)
-    least = min(config.least_strength, config.prior_strength)
-    return faded.clamp_min(least)[:, None, None]
+    weights = _edge_weights(task, slab, config.beta)
+    return _solve(weights, seeds, fixed, guess, drain=_drain(slab), strength=strength, config=config)
 
 
 def _seeds(slab: Task) -> tuple[Tensor, Tensor]:
@@ -182,19 +152,14 @@ def _drain(slab: Task) -> Tensor:
     return drain
 
 
-def _edge_weights(task: Task, slab: Task, config: WalkConfig) -> list[Tensor]:
+def _edge_weights(task: Task, slab: Task, beta: float) -> list[Tensor]:
     # In standard deviations of the whole region, so that a slab sees the same edges as the volume.
     image = slab.intensity / task.intensity.std().clamp_min(1e-6)
     finest = min(slab.spacing_mm)
     weights = []
     for axis in range(3):
-        resistance = config.beta * torch.diff(image, dim=axis) ** 2
-        if config.likeness > 0 and slab.embedding is not None:
-            # One dimension after another: all at once need sixteen times the memory.
-            share = config.likeness / len(slab.embedding)
-            for values, spread in zip(slab.embedding, task.embedding_spread, strict=True):
-                resistance.add_(torch.diff(values, dim=axis).div_(spread).square_(), alpha=share)
-        weights.append((torch.exp(-resistance) + LEAST_WEIGHT) * (finest / slab.spacing_mm[axis]))
+        contrast = torch.diff(image, dim=axis) ** 2
+        weights.append((torch.exp(-beta * contrast) + LEAST_WEIGHT) * (finest / slab.spacing_mm[axis]))
     return weights
 
 
@@ -228,7 +193,7 @@ def _solve(
     guess: Tensor,
     *,
     drain: Tensor,
-    strength: Tensor,
+    strength: float,
     config: WalkConfig,
 ) -> Tensor:
     """Solve (L + strength) x = neighbours of seeds + strength * guess on the free voxels.
