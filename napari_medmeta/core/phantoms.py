@@ -15,7 +15,7 @@ from types import MappingProxyType
 import numpy as np
 from scipy import ndimage
 
-from napari_medmeta.core.geometry import Geometry
+from napari_medmeta.core.canvas import Canvas
 from napari_medmeta.core.types import FloatArray, LabelArray, Modality, Triple
 from napari_medmeta.core.volume import Volume
 
@@ -85,14 +85,14 @@ def torso_ct(*, shape: Triple = (64, 160, 160), spacing_mm: Sequence[float] | No
     seed
         Another seed gives another patient.
     """
-    scene = _Scene(shape, spacing_mm or _fill(TORSO_EXTENT_MM, shape), background=-1000.0, seed=seed, bend_mm=7.0)
+    scene = Canvas(shape, spacing_mm or _fill(TORSO_EXTENT_MM, shape), background=-1000.0, seed=seed, bend_mm=7.0)
     inside = _draw_trunk(scene)
     _draw_spine_and_ribs(scene, inside)
     diaphragm = _draw_chest(scene, inside)
     _draw_abdomen(scene, inside, diaphragm)
     _draw_vessels(scene)
     array = scene.rendered() + scene.grain(sigma=0.6) * 14.0
-    return scene.phantom(np.clip(array, -1024, 3071), Modality.CT, "torso CT (synthetic)", TORSO_NAMES)
+    return _phantom(scene, np.clip(array, -1024, 3071), Modality.CT, "torso CT (synthetic)", TORSO_NAMES)
 
 
 def brain_mr(*, shape: Triple = (64, 160, 144), spacing_mm: Sequence[float] | None = None, seed: int = 0) -> Phantom:
@@ -110,7 +110,7 @@ def brain_mr(*, shape: Triple = (64, 160, 144), spacing_mm: Sequence[float] | No
     seed
         Another seed gives another patient.
     """
-    scene = _Scene(shape, spacing_mm or _fill(BRAIN_EXTENT_MM, shape), background=8.0, seed=seed, bend_mm=4.0)
+    scene = Canvas(shape, spacing_mm or _fill(BRAIN_EXTENT_MM, shape), background=8.0, seed=seed, bend_mm=4.0)
     brain = _draw_head(scene)
     _draw_hemispheres(scene, brain)
     _draw_deep_nuclei(scene)
@@ -118,7 +118,7 @@ def brain_mr(*, shape: Triple = (64, 160, 144), spacing_mm: Sequence[float] | No
     bias = np.exp(0.2 * scene.smooth_noise(90.0))
     clean = scene.rendered() * bias
     noisy = np.hypot(clean + 16.0 * scene.grain(sigma=0.0), 16.0 * scene.grain(sigma=0.0))
-    return scene.phantom(noisy, Modality.MR, "brain MR (synthetic)", BRAIN_NAMES)
+    return _phantom(scene, noisy, Modality.MR, "brain MR (synthetic)", BRAIN_NAMES)
 
 
 def simple_blobs(
@@ -137,15 +137,15 @@ def simple_blobs(
     noise
         Standard deviation of the white noise, in the units of the image.
     """
-    scene = _Scene(shape, spacing_mm, background=0.0, seed=seed, bend_mm=1.0)
+    scene = Canvas(shape, spacing_mm, background=0.0, seed=seed, bend_mm=1.0)
     rz, ry, rx = (n * s / 2 for n, s in zip(shape, spacing_mm, strict=True))
     scene.draw(scene.ellipsoid((0, 0, -0.30 * rx), (0.62 * rz, 0.45 * ry, 0.36 * rx)), 100.0, label=1)
     scene.draw(scene.ellipsoid((0.1 * rz, 0.1 * ry, 0.36 * rx), (0.5 * rz, 0.35 * ry, 0.32 * rx)), 160.0, label=2)
     array = scene.rendered() + noise * scene.grain(sigma=0.0)
-    return scene.phantom(array, Modality.OTHER, "two blobs (synthetic)", {1: "left blob", 2: "right blob"})
+    return _phantom(scene, array, Modality.OTHER, "two blobs (synthetic)", {1: "left blob", 2: "right blob"})
 
 
-def _draw_trunk(scene: _Scene) -> FloatArray:
+def _draw_trunk(scene: Canvas) -> FloatArray:
     """Draw skin, fat and muscle; return the depth inside the wall of chest and belly."""
     z, y, x = scene.z, scene.y, scene.x
     # A superellipse of power 2.6: the cross-section of a trunk is boxier than an ellipse.
@@ -162,7 +162,7 @@ def _draw_trunk(scene: _Scene) -> FloatArray:
     return np.asarray(inside, dtype=np.float32)
 
 
-def _draw_spine_and_ribs(scene: _Scene, inside: FloatArray) -> None:
+def _draw_spine_and_ribs(scene: Canvas, inside: FloatArray) -> None:
     z, y, x = scene.z, scene.y, scene.x
     angle = np.abs(np.arctan2(x, 40.0 - y))
     # Ribs run obliquely down from back to front; one every 27 mm.
@@ -182,12 +182,12 @@ def _draw_spine_and_ribs(scene: _Scene, inside: FloatArray) -> None:
     scene.draw(8.5 - np.hypot(x, y - 84.0), 30.0, label=0)
 
 
-def _draw_bone(scene: _Scene, depth: FloatArray, *, shell_mm: float, marrow: float, label: int | None = None) -> None:
+def _draw_bone(scene: Canvas, depth: FloatArray, *, shell_mm: float, marrow: float, label: int | None = None) -> None:
     scene.draw(depth, 620.0, label=label)
     scene.draw(depth - shell_mm, marrow + 45.0 * scene.smooth_noise(6.0))
 
 
-def _draw_chest(scene: _Scene, inside: FloatArray) -> FloatArray:
+def _draw_chest(scene: Canvas, inside: FloatArray) -> FloatArray:
     """Draw lungs and heart; return the diaphragm's height z in mm over (y, x), as a full array."""
     z, y, x = scene.z, scene.y, scene.x
     domes = 52.0 * scene.bump(np.hypot(x + 70.0, y - 5.0), 46.0) + 40.0 * scene.bump(np.hypot(x - 76.0, y), 44.0)
@@ -208,7 +208,7 @@ def _draw_chest(scene: _Scene, inside: FloatArray) -> FloatArray:
     return np.asarray(floor, dtype=np.float32)
 
 
-def _draw_abdomen(scene: _Scene, inside: FloatArray, diaphragm: FloatArray) -> None:
+def _draw_abdomen(scene: Canvas, inside: FloatArray, diaphragm: FloatArray) -> None:
     z, y = scene.z, scene.y
     below = np.minimum(inside - 2.0, diaphragm - 3.0 - z)
     _draw_bowel(scene, below)
@@ -225,7 +225,7 @@ def _draw_abdomen(scene: _Scene, inside: FloatArray, diaphragm: FloatArray) -> N
     _draw_liver(scene, below)
 
 
-def _draw_bowel(scene: _Scene, below: FloatArray) -> None:
+def _draw_bowel(scene: Canvas, below: FloatArray) -> None:
     loops = 9.0 * scene.smooth_noise(14.0) - 1.0
     bowel = np.minimum.reduce([loops, below - 3.0, 20.0 - scene.y, -5.0 - scene.z])
     scene.draw(bowel, 70.0)
@@ -233,7 +233,7 @@ def _draw_bowel(scene: _Scene, below: FloatArray) -> None:
     scene.draw(np.minimum(bowel - 4.5, 6.0 * scene.smooth_noise(18.0) - 5.0), -780.0)
 
 
-def _draw_kidney(scene: _Scene, centre: tuple[float, float, float], *, label: int) -> None:
+def _draw_kidney(scene: Canvas, centre: tuple[float, float, float], *, label: int) -> None:
     z, y, x = centre
     lean = 0.18 if x > 0 else -0.18
     kidney = scene.ellipsoid(centre, (54.0, 28.0, 27.0), tilt=lean)
@@ -244,7 +244,7 @@ def _draw_kidney(scene: _Scene, centre: tuple[float, float, float], *, label: in
     scene.draw(hilum, -70.0, label=0)
 
 
-def _draw_liver(scene: _Scene, below: FloatArray) -> None:
+def _draw_liver(scene: Canvas, below: FloatArray) -> None:
     z, y, x = scene.z, scene.y, scene.x
     edge = z - (-72.0 + 0.62 * np.clip(x + 110.0, 0.0, None) + 0.35 * np.clip(y, 0.0, None))
     left_end = 62.0 - 0.25 * z - x - 0.5 * np.clip(y + 20.0, 0.0, None)
@@ -257,7 +257,7 @@ def _draw_liver(scene: _Scene, below: FloatArray) -> None:
     scene.draw(scene.ellipsoid((-22.0, -46.0, -48.0), (24.0, 18.0, 16.0)), 8.0, label=0)
 
 
-def _draw_vessels(scene: _Scene) -> None:
+def _draw_vessels(scene: Canvas) -> None:
     aorta = scene.tube(31.0, 11.0, 11.5, 11.5)
     scene.draw(aorta, 172.0, label=5)
     scene.draw(np.maximum(aorta - 10.6, -9.0), 168.0)
@@ -267,7 +267,7 @@ def _draw_vessels(scene: _Scene) -> None:
     scene.draw(plaque, 520.0)
 
 
-def _draw_head(scene: _Scene) -> FloatArray:
+def _draw_head(scene: Canvas) -> FloatArray:
     """Draw scalp, skull and fluid; return the depth inside the brain's smooth hull."""
     head = scene.ellipsoid((-12.0, 0.0, 0.0), (88.0, 102.0, 80.0))
     scene.draw(head, 300.0)
@@ -280,7 +280,7 @@ def _draw_head(scene: _Scene) -> FloatArray:
     return np.asarray(skull - 9.5, dtype=np.float32)
 
 
-def _draw_hemispheres(scene: _Scene, brain: FloatArray) -> None:
+def _draw_hemispheres(scene: Canvas, brain: FloatArray) -> None:
     z, y, x = scene.z, scene.y, scene.x
     folds = scene.bump(scene.smooth_noise(12.0), 0.16)
     # Furrows are deepest at the surface and fade out towards the white matter's core.
@@ -296,7 +296,7 @@ def _draw_hemispheres(scene: _Scene, brain: FloatArray) -> None:
     scene.draw(stem, 600.0, label=0)
 
 
-def _draw_deep_nuclei(scene: _Scene) -> None:
+def _draw_deep_nuclei(scene: Canvas) -> None:
     for side in (-1.0, 1.0):
         x = 13.0 * side
         tilt = 0.12 * side
@@ -308,7 +308,7 @@ def _draw_deep_nuclei(scene: _Scene) -> None:
     scene.draw(scene.ellipsoid((-4.0, 10.0, 0.0), (10.0, 15.0, 2.6)), 135.0, label=3)
 
 
-def _draw_lesion(scene: _Scene, brain: FloatArray) -> None:
+def _draw_lesion(scene: Canvas, brain: FloatArray) -> None:
     bumpy = 2.5 * scene.smooth_noise(8.0)
     lesion = np.minimum(scene.ellipsoid((30.0, -34.0, -38.0), (19.0, 19.0, 17.0)) + bumpy, brain - 3.0)
     swelling = np.minimum(lesion + 9.0 + 2.0 * bumpy, brain - 5.0)
@@ -317,94 +317,12 @@ def _draw_lesion(scene: _Scene, brain: FloatArray) -> None:
     scene.draw(lesion - 4.5, 330.0 + 60.0 * scene.smooth_noise(6.0))
 
 
-class _Scene:
-    """A canvas in mm: depths go in, an image with partial volume and a label volume come out."""
-
-    def __init__(
-        self, shape: Triple, spacing_mm: Sequence[float], *, background: float, seed: int, bend_mm: float
-    ) -> None:
-        spacing = [float(s) for s in spacing_mm]
-        centre = [-(n - 1) / 2 * s for n, s in zip(shape, spacing, strict=True)]
-        # World x, y, z of the first voxel; array axes (z, y, x) point to superior, posterior, left.
-        self.geometry = Geometry.from_parts(shape, spacing_mm=spacing, origin_mm=centre[::-1])
-        self.labels: LabelArray = np.zeros(shape, dtype=np.uint8)
-        self._image = np.full(shape, background, dtype=np.float32)
-        self._rng = np.random.default_rng(seed)
-        axes = [c + s * np.arange(n, dtype=np.float32) for c, s, n in zip(centre, spacing, shape, strict=True)]
-        grid = np.meshgrid(*axes, indexing="ij", sparse=True)
-        self.z, self.y, self.x = (g + bend_mm * 0.6 * self.smooth_noise(55.0) for g in grid)
-        self._softness = min(spacing[1:])
-
-    def draw(self, depth: FloatArray, value: float | FloatArray, *, label: int | None = None) -> None:
-        """Blend ``value`` in where ``depth`` (mm, positive inside) says so; set ``label`` (None keeps it)."""
-        share = np.clip(depth / self._softness + 0.5, 0.0, 1.0)
-        self._image += share * (value - self._image)
-        if label is not None:
-            self.labels[depth > 0] = label
-
-    def ellipsoid(
-        self, centre: tuple[float, float, float], radii: tuple[float, float, float], *, tilt: float = 0.0
-    ) -> FloatArray:
-        """Return the depth of an ellipsoid at (z, y, x) in mm, turned by ``tilt`` radians in the (z, x) plane."""
-        z, y, x = self.z - centre[0], self.y - centre[1], self.x - centre[2]
-        if tilt:
-            z, x = np.cos(tilt) * z + np.sin(tilt) * x, np.cos(tilt) * x - np.sin(tilt) * z
-        radius = np.sqrt((z / radii[0]) ** 2 + (y / radii[1]) ** 2 + (x / radii[2]) ** 2)
-        return np.asarray((1.0 - radius) * min(radii), dtype=np.float32)
-
-    def tube(self, y: float | FloatArray, x: float | FloatArray, radius_y: float, radius_x: float) -> FloatArray:
-        """Return the depth of a tube along z through (y, x)."""
-        radius = np.hypot((self.y - y) / radius_y, (self.x - x) / radius_x)
-        return np.asarray((1.0 - radius) * min(radius_y, radius_x), dtype=np.float32)
-
-    def branches(self, scale_mm: float, radius_mm: float) -> FloatArray:
-        """Return the depth of a net of winding vessels: where two smooth fields are both near zero."""
-        distance = np.hypot(self.smooth_noise(scale_mm), self.smooth_noise(scale_mm)) * scale_mm * 0.6
-        return np.asarray(radius_mm - distance, dtype=np.float32)
-
-    def bump(self, distance: FloatArray, width: float) -> FloatArray:
-        """Return a bell of height 1 and standard deviation ``width`` around distance 0."""
-        return np.asarray(np.exp(-0.5 * (distance / width) ** 2), dtype=np.float32)
-
-    def smooth_noise(self, scale_mm: float) -> FloatArray:
-        """Return a random field of mean 0 and standard deviation about 1 that changes over ``scale_mm``."""
-        spacing = self.geometry.spacing_mm
-        # Drawn on a grid as coarse as the field allows, then interpolated: far cheaper than a wide filter.
-        counts = [max(2, int(np.ceil(n * s / scale_mm)) + 3) for n, s in zip(self.geometry.shape, spacing, strict=True)]
-        field = self._rng.standard_normal(counts).astype(np.float32)
-        for axis, (count, n, s) in enumerate(zip(counts, self.geometry.shape, spacing, strict=True)):
-            field = _interpolate(field, np.arange(n) * s / scale_mm + 1.0, axis, count)
-        return np.asarray(field / max(float(field.std()), 1e-6), dtype=np.float32)
-
-    def grain(self, *, sigma: float) -> FloatArray:
-        """Return noise of standard deviation 1, correlated over ``sigma`` voxels in the slice plane."""
-        noise = self._rng.standard_normal(self.geometry.shape, dtype=np.float32)
-        if sigma:
-            noise = ndimage.gaussian_filter(noise, (0.0, sigma, sigma))
-            noise /= noise.std()
-        return np.asarray(noise, dtype=np.float32)
-
-    def rendered(self) -> FloatArray:
-        """Return the image as a scanner of limited sharpness sees it."""
-        return np.asarray(ndimage.gaussian_filter(self._image, (0.4, 0.45, 0.45)), dtype=np.float32)
-
-    def phantom(self, array: FloatArray, modality: Modality, name: str, names: Mapping[int, str]) -> Phantom:
-        """Return the finished scan with its truth."""
-        voxels = np.round(array).astype(np.int16)
-        return Phantom(Volume(voxels, self.geometry, modality, name=name), self.labels, names)
-
-
-def _interpolate(field: FloatArray, positions: FloatArray, axis: int, count: int) -> FloatArray:
-    """Resample one axis of ``field`` (``count`` samples) at ``positions`` with a cubic B-spline's weights."""
-    base = np.clip(np.floor(positions).astype(int), 1, count - 3) if count > 3 else np.zeros(len(positions), dtype=int)
-    t = (positions - base).astype(np.float32)
-    weights = np.stack([(1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3]) / 6
-    matrix = np.zeros((len(positions), count), dtype=np.float32)
-    for offset, weight in zip((-1, 0, 1, 2), weights, strict=True):
-        matrix[np.arange(len(positions)), np.clip(base + offset, 0, count - 1)] += weight
-    return np.moveaxis(np.tensordot(matrix, field, axes=(1, axis)), 0, axis)
-
-
 def _fill(extent_mm: tuple[float, float, float], shape: Triple) -> tuple[float, float, float]:
     z, y, x = (round(e / n, 4) for e, n in zip(extent_mm, shape, strict=True))
     return z, y, x
+
+
+def _phantom(scene: Canvas, array: FloatArray, modality: Modality, name: str, names: Mapping[int, str]) -> Phantom:
+    """Return the finished scan with its truth."""
+    voxels = np.round(array).astype(np.int16)
+    return Phantom(Volume(voxels, scene.geometry, modality, name=name), scene.labels, names)
