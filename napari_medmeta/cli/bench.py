@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_medmeta.cli.options import add_device, integers, names
+from napari_medmeta.cli.options import add_device, integers, names, without_folders
 
 if TYPE_CHECKING:
     from napari_medmeta.bench.cases import Case
@@ -128,7 +127,7 @@ def run(args: argparse.Namespace) -> int:
     sessions, left = _run_interactive(args, cases) if "interactive" in args.protocol else ((), ())
     setting = Setting(
         plan,
-        " ".join(["napari-medmeta", *map(_without_folders, sys.argv[1:])]),
+        " ".join(["napari-medmeta", *map(without_folders, sys.argv[1:])]),
         tuple(sorted({*skipped, *left}, key=lambda s: s.case)),
         {} if args.methods else missing_methods(weights=plan.weights),
         time.perf_counter() - started,
@@ -185,12 +184,6 @@ def _stages() -> Iterator[Progress]:
             bar.update(round(100 * fraction) - bar.n)
 
         yield tell
-
-
-def _without_folders(word: str) -> str:
-    # Where somebody keeps their scans is nobody else's business.
-    name, equals, path = word.rpartition("=")
-    return f"{name}{equals}{Path(path).name}" if os.sep in path else word
 
 
 def _check(args: argparse.Namespace) -> None:

@@ -11,12 +11,11 @@ lines ``<!-- <name>: begin ... -->`` and ``<!-- <name>: end -->``; all text arou
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_medmeta.cli.options import names, progress_bar
+from napari_medmeta.cli.options import names, progress_bar, without_folders
 
 if TYPE_CHECKING:
     from napari_medmeta.bench.applications import Evaluation, Judge
@@ -84,10 +83,5 @@ def _options(application: str, judge: Judge, words: Sequence[str]) -> argparse.N
 def _blocks(args: argparse.Namespace, evaluation: Evaluation) -> tuple[Block, ...]:
     from napari_medmeta.bench.document import Code, Text
 
-    words = ["napari-medmeta", "evaluate", args.application, *map(_without_folders, args.options)]
+    words = ["napari-medmeta", "evaluate", args.application, *map(without_folders, args.options)]
     return (*evaluation.blocks, Text("Measured by:"), Code(" ".join(words)))
-
-
-def _without_folders(word: str) -> str:
-    # Where somebody keeps their scans is nobody else's business.
-    return Path(word).name if os.sep in word else word

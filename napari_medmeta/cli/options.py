@@ -8,7 +8,7 @@ import os
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING, TypeAlias
 
 from napari_medmeta.core.errors import StorageError
@@ -28,6 +28,7 @@ __all__ = [
     "progress_bar",
     "require_writable",
     "structure_names",
+    "without_folders",
     "write_json",
 ]
 
@@ -112,6 +113,20 @@ def require_writable(path: Path) -> None:
         raise StorageError(f"{path} is a folder", expected="the name of a file to write")
     if not os.access(folder, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
         raise StorageError(f"You may not write {path}", next_step="Choose another folder to save into")
+
+
+def without_folders(word: str) -> str:
+    """Return a word of a command line with its path, if it holds one, cut to the last name.
+
+    Where somebody keeps their scans is nobody else's business. Windows knows both kinds of slashes.
+
+    Examples
+    --------
+    >>> without_folders("--weights=siamese=/home/me/best")
+    '--weights=siamese=best'
+    """
+    name, equals, path = word.rpartition("=")
+    return f"{name}{equals}{PureWindowsPath(path).name}" if "/" in path or "\\" in path else word
 
 
 def write_json(path: Path, values: Mapping[str, object]) -> None:

@@ -13,6 +13,7 @@ from napari_medmeta.bench.interactive_store import Policy
 from napari_medmeta.bench.plan import Plan
 from napari_medmeta.bench.protocol import Placement
 from napari_medmeta.cli import bench, main
+from napari_medmeta.cli.options import without_folders
 from napari_medmeta.core.phantoms import simple_blobs
 from napari_medmeta.io import write_image, write_labels
 
@@ -135,6 +136,8 @@ def test_a_whole_benchmark_tells_what_it_wrote_and_what_it_left_out(data, tmp_pa
 
 
 def test_the_command_in_the_report_names_no_folder():
-    assert bench._without_folders("/data/somebody/scans") == "scans"
-    assert bench._without_folders("labelprop=/data/somebody/a.ckpt") == "labelprop=a.ckpt"
-    assert bench._without_folders("--k") == "--k"
+    assert without_folders("/data/somebody/scans") == "scans"
+    assert without_folders("labelprop=/data/somebody/a.ckpt") == "labelprop=a.ckpt"
+    assert without_folders("--data=/data/somebody/scans/") == "--data=scans"
+    assert without_folders(r"C:\Users\somebody\scans") == without_folders("C:/Users/somebody/scans") == "scans"
+    assert without_folders("--k") == "--k"
