@@ -65,8 +65,8 @@ class LineStore(ABC, Generic[K, V]):
     def _read(self) -> Iterator[V]:
         if not self.path.exists():
             return
-        # A kill can cut a character of several bytes in two.
-        for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
+        # A kill can cut a character of several bytes in two. What else Unicode takes for a line's end may stand in one.
+        for line in self.path.read_text(encoding="utf-8", errors="replace").split("\n"):
             try:
                 yield self.from_json(json.loads(line))
             except (KeyError, TypeError, ValueError, AttributeError):

@@ -226,6 +226,14 @@ def test_a_session_reads_back_as_it_was_written(tmp_path: Path):
     assert back.rounds[1].action is Action.ACCEPTED
 
 
+@pytest.mark.parametrize("letter", ["\u2028", "\x85", "\x0b", "\n"])
+def test_a_reason_with_an_odd_end_of_line_is_read_back(tmp_path: Path, letter: str) -> None:
+    store = SessionStore(tmp_path / "sessions.jsonl")
+    failed = SessionRun(SessionKey("case", "method", "worst", 0, "1"), 0, (), f"first{letter}second")
+    store.add(failed)
+    assert list(SessionStore(store.path)) == [failed]
+
+
 def test_a_session_whose_line_was_cut_off_is_run_again_and_hurts_no_other(tmp_path: Path):
     store = SessionStore(tmp_path / "sessions.jsonl")
     store.add(one_session())
