@@ -43,10 +43,12 @@ def rescue(
         connection.close()
     damaged.close()
     kept = _free_name(path)
-    with suppress(FileNotFoundError):
-        _log(path).replace(_log(kept))
-    path.replace(kept)
-    fresh.replace(path)
+    _move(path, kept)
+    try:
+        fresh.replace(path)
+    except OSError:
+        _move(kept, path)
+        raise
     last = f" (the last one: {replayed.rows[-1].sentence})" if replayed.rows else ""
     replayed.note = (
         f"The end of the session file was damaged. {len(replayed.rows)} changes could be read and are here{last}; "
@@ -63,6 +65,13 @@ def _copy(damaged: sqlite3.Connection, sound: sqlite3.Connection, replayed: Repl
             with suppress(*READ_ERRORS, TypeError):
                 (payload,) = damaged.execute("SELECT payload FROM event WHERE number = ?", (row.number,)).fetchone()
             sound.execute("INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (*row.fields, row.seal, payload))
+
+
+def _move(path: Path, to: Path) -> None:
+    """Give a file and its log, where it has one, another name."""
+    with suppress(FileNotFoundError):
+        _log(path).replace(_log(to))
+    path.replace(to)
 
 
 def _free_name(path: Path) -> Path:

@@ -331,6 +331,28 @@ def test_a_truncated_file_gives_back_what_can_be_read_and_says_so(kept: Session,
         assert len(list(third.events())) == len(events) + 1
 
 
+def test_a_damaged_file_keeps_its_name_where_no_sound_one_can_take_it(
+    kept: Session, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(20):
+        draw(kept, number)
+    kept.close()
+    cut = path.read_bytes()[: path.stat().st_size * 6 // 10]
+    path.write_bytes(cut)
+    replace = Path.replace
+
+    def refuse(self: Path, target: Path) -> Path:
+        if self.name.endswith(".rescued"):
+            raise PermissionError(13, "Access is denied")
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    with pytest.raises(StorageError, match="cannot be opened"):
+        Session.open(path)
+    assert path.read_bytes() == cut
+    assert not path.with_name("case 1.medmeta.damaged").exists()
+
+
 @pytest.mark.parametrize(
     "statement",
     [
