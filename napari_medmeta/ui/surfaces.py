@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,9 @@ SMOOTHING_VOXELS = 0.7
 """Takes the steps off the voxels' edges; a plane moves by less than a tenth of a voxel."""
 
 LEVEL = 0.5
+
+FROM_THE_FRONT, HEAD_UP = (0.0, 1.0, 0.0), (-1.0, 0.0, 0.0)
+"""Where the camera looks and what is up, in the viewer's axes (feet, back, left): as one stands before a patient."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,8 +77,9 @@ def thinning(box: Box) -> npt.NDArray[np.int64]:
 def show_surfaces(viewer: ViewerModel, case: Case) -> list[Surface]:
     """Show what is painted and accepted as surfaces, in 3D; those shown before are replaced.
 
-    Returns the layers. The scan and the labels, which would cover the surfaces, are hidden until the
-    viewer is back in 2D; then the surfaces are.
+    They are looked at from the patient's front and fill the window. Returns the layers. All others, which
+    would cover the surfaces, are hidden until the viewer is back in 2D; then the surfaces are, and slice,
+    zoom and tool are as they were.
     """
     controller = case.controller
     for layer in _shown(viewer, controller.scan.fingerprint):
@@ -87,10 +91,10 @@ def show_surfaces(viewer: ViewerModel, case: Case) -> list[Surface]:
         return []
     for layer in made:
         viewer.add_layer(layer)
-    ours = (case.image, case.layers.segmentation, case.layers.proposal, case.layers.uncertainty)
-    _hide_until_flat(viewer, [layer for layer in ours if layer is not None and layer.visible], made)
+    _show_only(viewer, made, until_flat=_go_back_to(viewer, case))
     viewer.dims.ndisplay = 3
-    viewer.reset_view()
+    _look_from_the_front(viewer)
+    viewer.fit_to_view(layers=made)
     controller.told.emit("Shown in 3D. napari's 2D/3D button (Ctrl+Y) leads back to the slices.")
     return made
 
@@ -106,15 +110,43 @@ def _layer(case: Case, structure: Structure, mesh: Mesh) -> Surface:
     )
 
 
-def _hide_until_flat(viewer: ViewerModel, covering: Sequence[Layer], surfaces: Sequence[Layer]) -> None:
+def _look_from_the_front(viewer: ViewerModel) -> None:
+    # napari wants directions in the order in which the axes are on screen, which turning the plane changes.
+    first, second, third = (axis - (viewer.dims.ndim - 3) for axis in viewer.dims.displayed)
+    ahead = FROM_THE_FRONT[first], FROM_THE_FRONT[second], FROM_THE_FRONT[third]
+    viewer.scene.camera.set_view_direction(ahead, (HEAD_UP[first], HEAD_UP[second], HEAD_UP[third]))
+
+
+def _go_back_to(viewer: ViewerModel, case: Case) -> Callable[[], None]:
+    """Return what leads back to the slice, the zoom and the layer of now."""
+    camera, ref = viewer.scene.camera, case.layers.current()
+    flat = viewer.dims.ndisplay == 2
+    center, zoom = camera.center, camera.zoom
+
+    def back() -> None:
+        if case.layers.closed:
+            return
+        case.layers.go_to(ref)
+        viewer.layers.selection.active = case.layers.segmentation
+        if flat:
+            camera.center, camera.zoom = center, zoom
+
+    return back
+
+
+def _show_only(viewer: ViewerModel, surfaces: Sequence[Layer], *, until_flat: Callable[[], None]) -> None:
+    covering = [layer for layer in viewer.layers if layer.visible and layer not in surfaces]
+
     def turned(event: object = None) -> None:
         flat = viewer.dims.ndisplay == 2
-        for layer in covering:
+        # A layer that is gone still thinks that it is in 3D.
+        for layer in (layer for layer in covering if layer in viewer.layers):
             layer.visible = flat
         for layer in surfaces:
             layer.visible = not flat
         if flat:
             viewer.dims.events.ndisplay.disconnect(turned)
+            until_flat()
 
     # Hidden before the viewer turns: an outlined label layer would be drawn in 3D, and napari would warn.
     for layer in covering:

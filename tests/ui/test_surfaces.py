@@ -88,6 +88,43 @@ def test_back_in_2d_the_scan_is_there_again(painted: Any, viewer: Any) -> None:
     assert not surfaces(viewer)[0].visible
 
 
+def test_surfaces_are_seen_from_the_front_and_fill_the_window(painted: Any, viewer: Any) -> None:
+    viewer.add_points([[0, 0, 0]], name="mark")
+    viewer.reset_view()
+    whole = viewer.scene.camera.zoom
+    show_surfaces(viewer, painted.case)
+    assert viewer.scene.camera.zoom > 1.5 * whole
+    assert np.allclose(viewer.scene.camera.view_direction, (0, 1, 0), atol=1e-6)
+    assert np.allclose(viewer.scene.camera.up_direction, (-1, 0, 0), atol=1e-6)
+    assert not viewer.layers["mark"].visible
+
+
+def test_from_a_turned_plane_too_they_are_seen_from_the_front(painted: Any, viewer: Any) -> None:
+    painted.case.layers.go_to(SliceRef(1, 4))
+    show_surfaces(viewer, painted.case)
+    seen = dict(zip(viewer.dims.displayed, viewer.scene.camera.view_direction, strict=True))
+    assert np.allclose([seen[axis] for axis in range(3)], (0, 1, 0), atol=1e-6)
+
+
+def test_back_in_2d_slice_zoom_and_tool_are_as_before(painted: Any, viewer: Any) -> None:
+    painted.case.layers.go_to(SliceRef(0, 3))
+    painted.case.layers.take_brush()
+    viewer.scene.camera.zoom, viewer.scene.camera.center = 7.5, (4.0, 5.0)
+    show_surfaces(viewer, painted.case)
+    viewer.dims.ndisplay = 2
+    assert painted.case.layers.current() == SliceRef(0, 3)
+    assert viewer.scene.camera.zoom == 7.5
+    assert tuple(viewer.scene.camera.center)[-2:] == (4.0, 5.0)
+    assert viewer.layers.selection.active is painted.case.layers.segmentation
+
+
+def test_a_scan_closed_in_3d_is_not_gone_back_to(painted: Any, viewer: Any) -> None:
+    show_surfaces(viewer, painted.case)
+    painted.close_case()
+    viewer.dims.ndisplay = 2
+    assert not surfaces(viewer)[0].visible
+
+
 def test_showing_again_replaces_the_surfaces(painted: Any, viewer: Any) -> None:
     show_surfaces(viewer, painted.case)
     show_surfaces(viewer, painted.case)
