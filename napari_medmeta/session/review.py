@@ -32,7 +32,8 @@ from napari_medmeta.session.words import counted, slice_name
 
 __all__ = ["accept_component", "accept_confident", "accept_slice", "reject_slice"]
 
-_NEXT_STEP = "Wait for the proposal, or ask for one (P)"
+_NEXT_STEP = "Wait for the proposal, or ask for one"
+_EMPTY = "Mark the slice as complete if nothing is there, or paint it"
 
 
 def accept_slice(state: State, ref: SliceRef, *, structures: Iterable[int] | None = None) -> Step:
@@ -129,7 +130,7 @@ def reject_slice(state: State, ref: SliceRef) -> Step:
     if ref in state.rejected:
         return Step("reject_slice", f"reject {name}", parameters, note=f"The {name} is rejected already.")
     if not visible(state, Box.of_slice(ref, state.geometry.shape)).any():
-        raise MissingExamplesError(f"Nothing is proposed on {name}", next_step=_NEXT_STEP)
+        raise MissingExamplesError(f"Nothing is proposed on {name}", next_step=_EMPTY)
     return Step("reject_slice", f"reject {name}", parameters, rejections=(Rejection(ref, False, True),))
 
 

@@ -14,7 +14,12 @@ PROPOSED_STATES = (SliceState.PROPOSED, SliceState.TO_REVIEW)
 
 OPEN_STATES = (*PROPOSED_STATES, SliceState.SCRIBBLED, SliceState.UNTOUCHED)
 
-PAST_THE_END = "Paint it if it goes on here, or mark the slice as complete"
+PAST_THE_END = "Paint it if it goes on here; if it has ended, mark the slice as complete (Shift+M)"
+
+MEND = "Accept the slice (A), or correct it by painting"
+
+UNSURE = "Correct it by painting and erasing, or reject it (R) and paint the slice anew"
+"""A hint that is painted on is taken over as it is: where most of it is wrong, an empty slice is quicker."""
 
 CLICK_ON = "Click or stroke on until the proposal nearly fits"
 
@@ -99,7 +104,7 @@ class Advice:
         if self._missing():
             return f"{CLICK_ON}. {self._session.hint()}" if sparse else self._session.hint()
         if self._reason is not None and self._reason[0] == focus:
-            what = "Accept the slice (A), or correct it by painting" if proposed else PAST_THE_END
+            what = PAST_THE_END if not proposed else UNSURE if is_hint else MEND
             return f"{self._reason[1]}. {what}."
         if reading and not proposing and self._proposes_first():
             return "The scan is still being read: the proposal comes by itself. You can go on painting."
@@ -111,7 +116,7 @@ class Advice:
         if not proposed and any(state in PROPOSED_STATES for state in states):
             return "Go to a yellow or orange slice of the strip to look at its proposal, or to the next best one (N)."
         if proposed and is_hint:
-            return "Here the proposal is too unsure to be outlined: paint the slice, or accept it (A) if it fits."
+            return f"Here the proposal is too unsure to be outlined. {UNSURE}."
         return self._session.hint()
 
     def sources(self) -> str:

@@ -12,6 +12,7 @@ from napari_medmeta.engine.suggest import Suggestion, rank_slices
 __all__ = ["Guide", "named"]
 
 NUMBERED = re.compile(r"structure (\d+)")
+MOSTLY = ", mostly for "
 
 
 class Guide:
@@ -82,4 +83,6 @@ def named(suggestion: Suggestion, names: Mapping[int, str]) -> Suggestion:
         number = int(match.group(1))
         return f"the {names[number]}" if number in names else match.group(0)
 
-    return replace(suggestion, reason=NUMBERED.sub(name, suggestion.reason))
+    reason = NUMBERED.sub(name, suggestion.reason)
+    # Where there is but one structure, that it is mostly about this one says nothing.
+    return replace(suggestion, reason=reason.partition(MOSTLY)[0] if len(names) == 1 else reason)

@@ -6,9 +6,11 @@ the natural letter is napari's, ``instead_of`` tells which one and whose it is.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
 
 from napari.settings import get_settings
 from napari.utils.key_bindings import coerce_keybinding
@@ -107,6 +109,20 @@ KEYS: tuple[Key, ...] = (
 """Every key, in the order in which the help window lists them."""
 
 
+LOOP_KEYS: Mapping[str, Act] = MappingProxyType(
+    {
+        "P": Act.PROPOSE,
+        "A": Act.ACCEPT_SLICE,
+        "N": Act.NEXT_SLICE,
+        "R": Act.REJECT_SLICE,
+        "Shift+M": Act.MARK_COMPLETE,
+    }
+)
+"""The keys that sentences name."""
+
+IN_BRACKETS = re.compile(rf"\(({'|'.join(re.escape(key) for key in LOOP_KEYS)})\)")
+
+
 def settings_name(act: Act) -> str:
     """Return the name under which napari's preferences keep the key of ``act``."""
     return str(act)
@@ -124,9 +140,8 @@ def chosen_keys(changed: Mapping[str, str]) -> dict[Act, str]:
 
 def with_keys(sentence: str, keys: Mapping[Act, str]) -> str:
     """Return a sentence of the session with the keys that hold here; it names the loop's own letters."""
-    for letter, act in (("P", Act.PROPOSE), ("A", Act.ACCEPT_SLICE), ("N", Act.NEXT_SLICE)):
-        sentence = sentence.replace(f"({letter})", f"({keys[act]})")
-    return sentence
+    # All at once: the user's own key for one act may be the sentence's letter for another.
+    return IN_BRACKETS.sub(lambda found: f"({keys[LOOP_KEYS[found[1]]]})", sentence)
 
 
 def napari_keys(*, every_layer: bool = False) -> dict[str, str]:

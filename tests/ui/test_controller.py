@@ -310,6 +310,7 @@ def test_across_the_examples_plane_no_expected_dice_is_claimed(controller: Contr
     assert "only a hint" in controller.words(SliceRef(0, 3))
     controller.look_at(SliceRef(0, 3))
     assert "too unsure" in controller.hint()
+    assert "reject it (R) and paint the slice anew" in controller.hint()
 
 
 def test_the_hint_tells_why_a_slice_was_suggested_until_it_is_left_and_nothing_else_does(

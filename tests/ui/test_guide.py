@@ -87,3 +87,9 @@ def test_a_frame_lies_on_its_slice_around_the_region() -> None:
     assert set(corners[:, 1]) == {4.0}
     assert corners.min(axis=0).tolist() == [-0.5, 4, 0.5]
     assert corners.max(axis=0).tolist() == [6.5, 4, 10.5]
+
+
+def test_of_one_structure_it_is_not_said_that_it_is_mostly_about_this_one() -> None:
+    low = Suggestion(SliceRef(0, 2), 1.0, "The expected Dice here is only 0.46, mostly for structure 1", None, 1)
+    assert named(low, {1: "Lesion"}).reason == "The expected Dice here is only 0.46"
+    assert named(low, {1: "Lesion", 2: "Liver"}).reason.endswith("mostly for the Lesion")

@@ -38,3 +38,7 @@ def test_an_empty_choice_keeps_our_key() -> None:
 def test_a_hint_names_the_key_that_holds_here() -> None:
     keys = chosen_keys({})
     assert with_keys("Ask for a proposal (P).", keys) == "Ask for a proposal (G)."
+    own = chosen_keys({"reject_slice": "A", "accept_slice": "Y", "mark_complete": "M"})
+    assert with_keys("Accept (A), reject (R), mark (Shift+M) the Kidney (L).", own) == (
+        "Accept (Y), reject (A), mark (M) the Kidney (L)."
+    )
