@@ -40,6 +40,15 @@ def test_every_document_can_be_reached_from_the_first_page():
     assert {name_of(d) for d in DOCUMENTS} - {name_of(d) for d in reached} <= {"sample_data/README.md"}
 
 
+def test_every_command_is_told_of_on_the_page_of_the_command_line(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["--help"])
+    commands = re.findall(r"^    ([a-z]+) ", capsys.readouterr().out, flags=re.MULTILINE)
+    page = (REPO / "docs" / "how-to" / "command-line.md").read_text(encoding="utf-8")
+    assert {"segment", "demo"} <= set(commands)
+    assert [command for command in commands if f"napari-medmeta {command}" not in page] == []
+
+
 def test_the_first_page_shows_the_loop_in_pictures():
     assert "docs/images/story.png" in (REPO / "README.md").read_text(encoding="utf-8")
     assert (REPO / "docs" / "images" / "story.png").stat().st_size < 500_000
