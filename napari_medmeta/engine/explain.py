@@ -22,6 +22,7 @@ from napari_medmeta.core import (
     Proposal,
     Support,
     Triple,
+    silent,
 )
 from napari_medmeta.core.explanation import NETWORK, ExampleShare, ExampleVoxel, Explanation, SourceShare, summary_of
 from napari_medmeta.engine.clicks import answer_clicks, split_support
@@ -37,7 +38,7 @@ from napari_medmeta.engine.network import FusionNetwork
 from napari_medmeta.engine.outlining import Outlines
 from napari_medmeta.engine.recipe import trust_behind
 from napari_medmeta.engine.region import find_region
-from napari_medmeta.engine.request import EngineConfig
+from napari_medmeta.engine.request import EngineConfig, Request
 from napari_medmeta.engine.segmenter import Segmenter
 from napari_medmeta.engine.task import Task
 
@@ -90,7 +91,13 @@ def explain(
             if outlines.decide(voxel):
                 return explain_clicks(marked, voxel, shown or answer, spacing_mm=maps.spacing_mm, names=names)
             asked = outlines.painted
-    work = _Question(maps, asked or support, voxel, settings)
+    asked = asked or support
+    if not asked.complete:
+        request = Request(maps, asked, settings.config, settings.network, settings.seed, silent, None)
+        *_, answer = request.outward(None)
+        boxes = Outlines.of_boxes(asked, answer)
+        asked = asked if boxes.decide(voxel) else boxes.painted
+    work = _Question(maps, asked, voxel, settings)
     if not work.inside:
         return _far_away(support, voxel)
     return work.answer(names, shown)

@@ -198,7 +198,8 @@ class Segmenter:
             For ``focus`` where it lies in the region, then for parts of the volume, then for all of it. Without a
             focus for all of it alone. What a part says is what the whole says there. Structures with clicks and
             strokes alone are outlined on the marked slices first (see `napari_medmeta.engine.clicks`), and these
-            outlines are gone on from as if they had been painted (see `napari_medmeta.engine.outlining`).
+            outlines are gone on from as if they had been painted (see `napari_medmeta.engine.outlining`); so is what
+            is found in boxes, where no slice is complete.
 
         Raises
         ------
@@ -216,7 +217,9 @@ class Segmenter:
             return Request(maps, asked, self._config, self._network, self._seed, told, cancel)
 
         if marked is None:
-            yield from _answered(request(support, progress), focus)
+            seen, rest = _begun(support, request, focus, progress)
+            yield from (first for first in (seen,) if first is not None)
+            yield from rest
             return
         answer = answer_clicks(maps, marked, self._config.clicks, self._config.region, cancel=cancel)
         outlines = Outlines(support, marked, answer)
@@ -257,12 +260,31 @@ class Segmenter:
         return self._support
 
 
-def _answered(request: Request, focus: SliceRef | None, *, seen: bool = False) -> Iterator[Proposal]:
-    """Yield all answers of ``request``, that for the slice on screen first unless it was ``seen``."""
-    first = None if focus is None or seen else request.on_focus(focus)
+def _begun(
+    drawn: Support, request: _Asked, focus: SliceRef | None, progress: Progress
+) -> tuple[Proposal | None, Iterator[Proposal]]:
+    """Return the answer to what was drawn for the slice on screen, if there is one, and all that follow it."""
+    if drawn.complete:
+        work = request(drawn, progress)
+        return None if focus is None else work.on_focus(focus), work.outward(focus)
+    # Boxes alone: what is found in them is outlined first, on a few slices, and gone on from.
+    *_, answer = request(drawn, silent).outward(None)
+    outlines = Outlines.of_boxes(drawn, answer)
+    return outlines.on(focus), _beyond(outlines, request, focus, progress)
+
+
+def _beyond(outlines: Outlines, request: _Asked, focus: SliceRef | None, progress: Progress) -> Iterator[Proposal]:
+    """Yield what follows from all outlines, that for the slice on screen first unless it is outlined itself."""
+    if not outlines.slices:
+        # Nothing but the marks themselves was found: there is no outline to go on from.
+        progress(1.0, "done")
+        yield outlines.answer
+        return
+    work = request(outlines.painted, progress)
+    first = None if focus is None or focus in outlines.slices else work.on_focus(focus)
     if first is not None:
-        yield first
-    yield from request.outward(focus)
+        yield outlines.settled(first)
+    yield from map(outlines.settled, work.outward(focus))
 
 
 def _from_outlines(
@@ -272,21 +294,15 @@ def _from_outlines(
     on_screen = outlines.on(focus)
     if on_screen is not None:
         yield on_screen
-    if outlines.slices:
-        answers = _answered(request(outlines.painted, progress), focus, seen=on_screen is not None)
-        yield from map(outlines.settled, answers)
-    else:
-        # Nothing but the marks themselves was found: there is no outline to go on from.
-        progress(1.0, "done")
-        yield outlines.answer
+    yield from _beyond(outlines, request, focus, progress)
 
 
 def _beside_outlines(
     drawn: Support, outlines: Outlines, request: _Asked, focus: SliceRef | None, progress: Progress
 ) -> Iterator[Proposal]:
     """Yield the answers to what was drawn, as if nothing had been marked, joined with what follows from the marks."""
-    work = request(drawn, _share_of(progress, 0.5, 1.0))
-    on_screen, seen = outlines.on(focus), None if focus is None else work.on_focus(focus)
+    seen, rest = _begun(drawn, request, focus, _share_of(progress, 0.5, 1.0))
+    on_screen = outlines.on(focus)
     if on_screen is not None and seen is not None:
         yield joined(seen, on_screen)
     else:
@@ -295,7 +311,7 @@ def _beside_outlines(
     if outlines.slices:
         *_, whole = request(outlines.painted, _share_of(progress, 0.0, 0.5)).outward(None)
         beyond = outlines.settled(whole)
-    for proposal in work.outward(focus):
+    for proposal in rest:
         yield joined(proposal, beyond)
 
 
