@@ -122,7 +122,7 @@ def without_folders(word: str) -> str:
 
     Examples
     --------
-    >>> without_folders("--weights=siamese=/home/me/best")
+    >>> without_folders("--weights=siamese=/media/me/best")
     '--weights=siamese=best'
     """
     name, equals, path = word.rpartition("=")
