@@ -176,14 +176,26 @@ class Case:
     def _inserted(self, event: Any) -> None:
         layer = event.value
         known = layer.metadata.get(METADATA_KEY)
-        if not isinstance(layer, Labels) or known is self.controller.scan:
+        if known is self.controller.scan or not isinstance(layer, Labels | Image):
             return
-        self.controller.told.emit(
-            f"“{layer.name}” lies beside the segmentation. “Use a label layer …” takes its slices as examples."
-        )
+        if isinstance(layer, Labels):
+            self.controller.told.emit(self._beside(layer))
+        elif known is not None:
+            self.controller.told.emit(
+                f"“{layer.name}” is open beside “{self.image.name}”, on which you go on working. "
+                "To change, choose the scan at the top of this panel."
+            )
         if known is not None:
-            # Read from a file, not made to be painted on: napari would hand it the brush.
+            # Read from a file, not made to be painted on: napari would hand it the tools.
             self._defer(self._select_segmentation)
+
+    def _beside(self, layer: Labels) -> str:
+        """Say what can be done with labels that lie beside the segmentation."""
+        try:
+            require_same_place(layer, self.image)
+        except MedmetaError as error:
+            return error.message
+        return f"“{layer.name}” lies beside the segmentation. “Use a label layer …” takes its slices as examples."
 
     def _select_segmentation(self) -> None:
         if not self.layers.closed:

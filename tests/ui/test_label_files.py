@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 from napari.layers import Labels
+from ui_fakes import make_volume
 
 from napari_medmeta.core import Structure
 from napari_medmeta.io import read_named_labels, read_volume, write_labels, write_segmentation
 from napari_medmeta.ui import reader, writer
 from napari_medmeta.ui.label_names import NAMES_KEY, names_of_layer, renumbered
 from napari_medmeta.ui.reader import get_reader
-from napari_medmeta.ui.scan import label_arguments, scan_of
+from napari_medmeta.ui.scan import METADATA_KEY, label_arguments, scan_of
 
 TABLE = (Structure(1, "Liver", "#112233"), Structure(2, "Spleen", "#445566"))
 
@@ -140,6 +141,27 @@ def test_a_label_file_beside_the_scan_is_explained_and_leaves_the_brush(panel: A
     assert "“yesterday”" in panel.message()
     assert "Use a label layer" in panel.message()
     qtbot.waitUntil(lambda: viewer.layers.selection.active is case.layers.segmentation)
+
+
+def test_labels_that_do_not_fit_the_scan_are_said_so_at_once(panel: Any, viewer: Any) -> None:
+    geometry = panel.case.controller.session.geometry
+    affine = np.array(geometry.affine)
+    affine[:3, 3] += 40
+    moved = type(geometry)(geometry.shape, affine)
+    data, arguments = label_arguments(np.zeros(moved.shape, np.uint8), moved, name="another patient")
+    viewer.add_labels(data, **arguments)
+    assert "“another patient” does not lie on the scan's grid" in panel.message()
+
+
+def test_a_second_scan_is_told_of_and_leaves_the_brush(panel: Any, viewer: Any, qtbot: Any) -> None:
+    case = panel.case
+    case.paint_active()
+    second = viewer.add_image(np.array(case.image.data), name="second", metadata={METADATA_KEY: scan_of(make_volume())})
+    assert "“second” is open beside" in panel.message()
+    qtbot.waitUntil(lambda: viewer.layers.selection.active is case.layers.segmentation)
+    assert case.layers.segmentation.mode == "paint"
+    assert panel.case is case
+    assert second in viewer.layers
 
 
 def test_a_layer_made_by_hand_keeps_the_brush(panel: Any, viewer: Any, qtbot: Any) -> None:
