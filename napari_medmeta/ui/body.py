@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from qtpy.QtCore import QEvent, QObject, Qt
+from qtpy.QtCore import QEvent, QObject, Qt, QTimer
 from qtpy.QtWidgets import QFrame, QHBoxLayout, QScrollArea, QVBoxLayout, QWidget
 
 from napari_medmeta.session.words import plane_names
@@ -54,6 +54,11 @@ class PanelBody(QWidget):
         )
         self.sources.hide()
         self.work_line, self.save_box, self.footer = WorkLine(), SaveBox(), Footer()
+        self._wanted: QWidget | None = None
+        self._soon = QTimer(self)
+        self._soon.setSingleShot(True)
+        self._soon.setInterval(0)
+        self._soon.timeout.connect(self._scroll_to_wanted)
         self._lay_out()
         self._name_keys()
         self._leave_room()
@@ -63,6 +68,11 @@ class PanelBody(QWidget):
         self._sections.addWidget(heading(title))
         self._sections.addWidget(widget)
         self._leave_room()
+
+    def reveal(self, widget: QWidget) -> None:
+        """Scroll to a box that shows something new which was asked for, once it is laid out."""
+        self._wanted = widget
+        self._soon.start()
 
     def show_nothing(self) -> None:
         """Show that no scan is open."""
@@ -148,6 +158,10 @@ class PanelBody(QWidget):
         wanted = max(PANEL_WIDTH, self._content.minimumSizeHint().width() + room)
         if self._scroll.minimumWidth() != wanted:
             self._scroll.setMinimumWidth(wanted)
+
+    def _scroll_to_wanted(self) -> None:
+        if self._wanted is not None:
+            self._scroll.ensureWidgetVisible(self._wanted, 0, MARGIN)
 
     def _name_keys(self) -> None:
         key = {act: shown_key(name) for act, name in self._keys.items()}

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from napari.components import ViewerModel
 from qtpy.QtGui import QColor
+from qtpy.QtWidgets import QWidget
 
 from napari_medmeta.core import BACKGROUND, SliceRef
 from napari_medmeta.core.explanation import ExampleShare, Explanation
@@ -41,10 +42,21 @@ class ExplainSection:
         The key that asks, as shown to the user.
     explaining
         Explains in the background; None: the engine's own way.
+    reveal
+        Brings the box into sight when what was asked for is in it.
     """
 
-    def __init__(self, viewer: ViewerModel, panel: HasCase, *, key: str, explaining: Explaining | None = None) -> None:
-        self._viewer, self._panel, self._explaining = viewer, panel, explaining
+    def __init__(
+        self,
+        viewer: ViewerModel,
+        panel: HasCase,
+        *,
+        key: str,
+        explaining: Explaining | None = None,
+        reveal: Callable[[QWidget], None] | None = None,
+    ) -> None:
+        self._viewer, self._panel, self._explaining, self._reveal = viewer, panel, explaining, reveal
+        self._asked = False
         self.box = ExplainBox(key)
         self.explainer: Explainer | None = None
         self.points: ExplanationPoints | None = None
@@ -58,6 +70,7 @@ class ExplainSection:
     def ask(self) -> None:
         """Explain the voxel under the mouse."""
         if self.explainer is not None and self._case is not None:
+            self._asked = True
             self.explainer.explain(self._case.layers.planes.under_cursor())
 
     def follow_case(self) -> None:
@@ -103,6 +116,10 @@ class ExplainSection:
             return
         self.points.show(explanation, {s.id: s.colour for s in self._case.controller.structures})
         self._fill(explanation)
+        if self._asked and self._reveal is not None:
+            # Only what was asked for: explained anew, after painting, it must not take the buttons away.
+            self._reveal(self.box)
+        self._asked = False
 
     def _fill(self, explanation: Explanation) -> None:
         if self._case is None:

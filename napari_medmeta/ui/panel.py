@@ -190,7 +190,7 @@ class MedmetaPanel(DockedWidget):
         help_key.activated.connect(self.show_help)
 
     def _add_sections(self, viewer: ViewerModel) -> None:
-        self.explain = ExplainSection(viewer, self, key=shown_key(self._keys[Act.EXPLAIN]))
+        self.explain = ExplainSection(viewer, self, key=shown_key(self._keys[Act.EXPLAIN]), reveal=self.body.reveal)
         self.score = ScoreLine(self)
         self.measurements = MeasurementsSection(self)
         # Sessions kept in one folder of their own have library and worklists there too.

@@ -8,15 +8,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+from qtpy.QtCore import QPoint
+from qtpy.QtWidgets import QLabel, QProgressBar, QScrollArea
 from ui_fakes import SHAPE, InlineRunner, NearestSliceEngine, make_volume
 
 from napari_medmeta.core import MissingExamplesError, SliceRef, Support, Triple
 from napari_medmeta.core.explanation import ExampleShare, ExampleVoxel, Explanation, SourceShare
 from napari_medmeta.session import Session
+from napari_medmeta.ui.body import PanelBody
 from napari_medmeta.ui.controller import Controller
 from napari_medmeta.ui.explain_box import ExampleCard, ExplainBox, ExplainValue
 from napari_medmeta.ui.explain_picture import SIDE, thumbnail
 from napari_medmeta.ui.explainer import Explainer
+from napari_medmeta.ui.keys import chosen_keys
 from napari_medmeta.ui.scan import scan_of
 from napari_medmeta.ui.worker import Answered, EngineWorker, Failed, Question
 
@@ -252,6 +256,32 @@ def test_points_lie_on_the_example_voxels_and_take_no_selection(explained: Any, 
     assert viewer.layers.selection.active is not points
     assert points not in viewer.layers.selection
     assert np.allclose(points.scale, explained.case.image.scale)
+
+
+def test_what_was_asked_for_is_brought_into_sight_and_what_is_explained_anew_is_not(
+    explained: Any, qtbot: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    revealed: list[Any] = []
+    monkeypatch.setattr(explained.explain, "_reveal", revealed.append)
+    explained.explain.ask()
+    qtbot.waitUntil(lambda: revealed == [explained.explain.box])
+    explained.case.controller.session.paint(SliceRef(0, 5), mask(), value=1)
+    qtbot.waitUntil(lambda: any("33%" in bar.format() for bar in explained.explain.box.findChildren(QProgressBar)))
+    assert len(revealed) == 1
+
+
+def test_a_box_further_down_is_scrolled_to(qtbot: Any) -> None:
+    body = PanelBody(chosen_keys({}))
+    qtbot.addWidget(body)
+    below = QLabel("asked for")
+    body.add_section("Further down", below)
+    body.resize(420, 400)
+    body.show()
+    area = body.findChild(QScrollArea)
+    assert area.verticalScrollBar().value() == 0
+    body.reveal(below)
+    qtbot.waitUntil(lambda: area.viewport().rect().contains(below.mapTo(area.viewport(), QPoint(0, 0))))
+    assert area.verticalScrollBar().value() > 0
 
 
 def test_closing_the_explanation_removes_the_points(explained: Any, viewer: Any) -> None:
