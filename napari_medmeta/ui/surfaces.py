@@ -11,6 +11,7 @@ import numpy.typing as npt
 from napari.components import ViewerModel
 from napari.layers import Layer, Surface
 from napari.utils.colormaps import Colormap
+from qtpy.QtCore import QTimer
 from scipy import ndimage
 
 from napari_medmeta.core import Box, MaskArray, Structure
@@ -121,7 +122,7 @@ def _go_back_to(viewer: ViewerModel, case: Case) -> Callable[[], None]:
     """Return what leads back to the slice, the zoom and the layer of now."""
     camera, ref = viewer.scene.camera, case.layers.current()
     flat = viewer.dims.ndisplay == 2
-    center, zoom = camera.center, camera.zoom
+    center, zoom, mode = camera.center, camera.zoom, str(case.layers.segmentation.mode)
 
     def back() -> None:
         if case.layers.closed:
@@ -129,6 +130,7 @@ def _go_back_to(viewer: ViewerModel, case: Case) -> Callable[[], None]:
         case.layers.go_to(ref)
         viewer.layers.selection.active = case.layers.segmentation
         if flat:
+            case.layers.segmentation.mode = mode
             camera.center, camera.zoom = center, zoom
 
     return back
@@ -146,7 +148,8 @@ def _show_only(viewer: ViewerModel, surfaces: Sequence[Layer], *, until_flat: Ca
             layer.visible = not flat
         if flat:
             viewer.dims.events.ndisplay.disconnect(turned)
-            until_flat()
+            # napari is still turning: a slice chosen now would be on the slider, but not on screen.
+            QTimer.singleShot(0, until_flat)
 
     # Hidden before the viewer turns: an outlined label layer would be drawn in 3D, and napari would warn.
     for layer in covering:

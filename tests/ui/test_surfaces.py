@@ -106,13 +106,19 @@ def test_from_a_turned_plane_too_they_are_seen_from_the_front(painted: Any, view
     assert np.allclose([seen[axis] for axis in range(3)], (0, 1, 0), atol=1e-6)
 
 
-def test_back_in_2d_slice_zoom_and_tool_are_as_before(painted: Any, viewer: Any) -> None:
+def test_back_in_2d_slice_zoom_and_tool_are_as_before(painted: Any, viewer: Any, qtbot: Any) -> None:
     painted.case.layers.go_to(SliceRef(0, 3))
     painted.case.layers.take_brush()
     viewer.scene.camera.zoom, viewer.scene.camera.center = 7.5, (4.0, 5.0)
     show_surfaces(viewer, painted.case)
+    seen: list[SliceRef] = []
+    painted.case.layers.looked_at.connect(seen.append)
     viewer.dims.ndisplay = 2
+    qtbot.waitUntil(lambda: viewer.scene.camera.zoom == 7.5)
     assert painted.case.layers.current() == SliceRef(0, 3)
+    assert painted.case.controller.focus == SliceRef(0, 3)
+    assert not seen or seen[-1] == SliceRef(0, 3)
+    assert painted.case.layers.segmentation.mode == "paint"
     assert viewer.scene.camera.zoom == 7.5
     assert tuple(viewer.scene.camera.center)[-2:] == (4.0, 5.0)
     assert viewer.layers.selection.active is painted.case.layers.segmentation
