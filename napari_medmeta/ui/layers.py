@@ -34,6 +34,7 @@ from napari_medmeta.ui.region_mark import RegionMark
 from napari_medmeta.ui.scan import METADATA_KEY, Scan
 from napari_medmeta.ui.shown import Shown, differences, expected_plane
 from napari_medmeta.ui.strokes import BACKGROUND_STROKE, edits_of
+from napari_medmeta.ui.wheel import WheelSteps
 
 __all__ = ["CaseLayers"]
 
@@ -100,6 +101,7 @@ class CaseLayers:
         self._ref: SliceRef | None = None
         self._stroking = self._painted = False
         self.click = ClickTool(viewer, self.planes.under_cursor)
+        self.wheel = WheelSteps(viewer, self.planes, shape=self._shape)
         self._as_contour = True
         self._outline = 2 if sorted(self._shape)[1] > FINE_PIXELS else 1
         self._region = RegionMark(viewer, self._place)
@@ -345,6 +347,7 @@ class CaseLayers:
             emitter.disconnect(self._look)
         self._viewer.layers.events.removed.disconnect(self._on_removed)
         self.click.close()
+        self.wheel.close()
         self._release(self.segmentation)
 
     def _release(self, layer: Labels) -> None:

@@ -245,6 +245,7 @@ class MedmetaPanel(DockedWidget):
         controller.confidence_wanted = self._preferences.confidence
         controller.confidence_floor = self._preferences.hint_below
         layers.show_as_contour(self._preferences.contour)
+        layers.wheel.in_use = self._preferences.wheel
         if not controller.structures and controller.session.auto_propose != self._preferences.automatic:
             controller.set_auto_propose(self._preferences.automatic)
         controller.changed.connect(self._changed)

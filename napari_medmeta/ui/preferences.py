@@ -24,6 +24,7 @@ class Preferences:
     hint_below: float = 0.5
     contour: bool = True
     automatic: bool = True
+    wheel: bool = True
     session_folder: str = ""
     weights_folder: str = ""
     device: str = "auto"
@@ -46,6 +47,7 @@ def load_preferences() -> Preferences:
         hint_below=float(panel.hint_below),
         contour=bool(panel.contour),
         automatic=bool(panel.automatic),
+        wheel=bool(panel.wheel),
         session_folder=str(panel.session_folder),
         weights_folder=str(panel.weights_folder),
         device=str(panel.device),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from dataclasses import fields
 from types import SimpleNamespace
 from typing import Any
 
@@ -73,7 +74,6 @@ def test_a_changed_key_is_read_from_naparis_preferences(plugin: Any, monkeypatch
     keys = SimpleNamespace(**{settings_name(row.act): row.key for row in KEYS})
     keys.accept_slice = "Q"
     default = Preferences()
-    names = ("confidence", "hint_below", "contour", "automatic", "session_folder", "weights_folder", "device")
-    panel = SimpleNamespace(**{name: getattr(default, name) for name in names})
+    panel = SimpleNamespace(**{f.name: getattr(default, f.name) for f in fields(Preferences) if f.name != "keys"})
     monkeypatch.setattr(napari.settings, "get_plugin_settings", lambda name: SimpleNamespace(keys=keys, panel=panel))
     assert load_preferences().keys["accept_slice"] == "Q"
