@@ -91,7 +91,7 @@ class SeriesRow(Protocol):
 def default_path(scan: Scan) -> Path:
     """Return the file offered for the result: beside the scan, under its name."""
     folder = scan.source.parent if scan.source is not None else Path.home()
-    return folder / f"{scan.name}_segmentation.nii.gz"
+    return folder / f"{scan.name}_segmentation{next(iter(save_filters(scan).values()))}"
 
 
 def ask_save(scan: Scan, *, open_proposals: bool, parent: QWidget | None = None) -> SaveAnswer | None:
@@ -102,18 +102,23 @@ def ask_save(scan: Scan, *, open_proposals: bool, parent: QWidget | None = None)
         if answer is None:
             return None
         with_proposals = answer
-    filters = save_filters(scan)
-    start = str(default_path(scan))
-    name, chosen = QFileDialog.getSaveFileName(parent, "Save the segmentation", start, ";;".join(filters))
+    filters, offered = save_filters(scan), default_path(scan)
+    name, chosen = QFileDialog.getSaveFileName(parent, "Save the segmentation", str(offered), ";;".join(filters))
     if not name:
         return None
-    return SaveAnswer(with_suffix(Path(name), filters.get(chosen, "")), with_proposals, chosen == ANONYMOUS_SEG)
+    path, suffix = Path(name), filters.get(chosen, "")
+    # Whoever chooses a kind of file and leaves the name as it was offered means the kind; not every desktop changes it.
+    left = suffix and path.name == offered.name
+    kept = path.with_name(f"{scan.name}_segmentation{suffix}") if left else with_suffix(path, suffix)
+    if kept != path and kept.exists() and not _may_replace(kept, parent):
+        return None
+    return SaveAnswer(kept, with_proposals, chosen == ANONYMOUS_SEG)
 
 
 def save_filters(scan: Scan) -> dict[str, str]:
-    """Return the formats offered for the result; DICOM SEG where the scan came from a DICOM series."""
+    """Return the formats offered for the result, the usual one first: DICOM SEG for a scan from a DICOM series."""
     if io.is_dicom_source(io.ScanSource(scan.source)):
-        return {**SAVE_FILTERS, NAMED_SEG: io.SEGMENTATION_SUFFIX, ANONYMOUS_SEG: io.SEGMENTATION_SUFFIX}
+        return {NAMED_SEG: io.SEGMENTATION_SUFFIX, ANONYMOUS_SEG: io.SEGMENTATION_SUFFIX, **SAVE_FILTERS}
     return dict(SAVE_FILTERS)
 
 
@@ -193,6 +198,12 @@ class SeriesChooser(QDialog):
                 item.setFlags(Qt.ItemFlag.NoItemFlags)
                 item.setToolTip(row.problem)
             self._table.setItem(number, column, item)
+
+
+def _may_replace(path: Path, parent: QWidget | None) -> bool:
+    # The file dialog asked about the name that was typed, not about this one.
+    answer = QMessageBox.question(parent, "Save the segmentation", f"{path.name} is there already. Replace it?")
+    return bool(answer == QMessageBox.StandardButton.Yes)
 
 
 def _ask_open_proposals(parent: QWidget | None) -> bool | None:

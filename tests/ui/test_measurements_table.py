@@ -18,7 +18,15 @@ from napari_medmeta.core.measurements import Measurement
 from napari_medmeta.io import read_labels
 from napari_medmeta.session import Change, Topic
 from napari_medmeta.ui import dialogs, measurements_table
-from napari_medmeta.ui.dialogs import ANONYMOUS_SEG, ask_save, ask_table, save_filters, with_suffix
+from napari_medmeta.ui.dialogs import (
+    ANONYMOUS_SEG,
+    NAMED_SEG,
+    ask_save,
+    ask_table,
+    default_path,
+    save_filters,
+    with_suffix,
+)
 from napari_medmeta.ui.measurements import LiveMeasurements
 from napari_medmeta.ui.measurements_table import MeasurementsBox, row_texts, row_tip
 
@@ -171,6 +179,44 @@ def test_the_answer_says_whether_the_patient_is_left_out(
     assert ask_table(scan) == tmp_path / "out.csv"
     chosen["name"] = ""
     assert ask_save(scan, open_proposals=False) is None
+
+
+def test_dicom_comes_first_for_a_scan_that_came_from_dicom(panel: Any, tmp_path: Path) -> None:
+    scan = panel.case.controller.scan
+    dicom = replace(scan, source=tmp_path)
+    assert next(iter(save_filters(dicom))) == NAMED_SEG
+    assert default_path(dicom).suffix == ".dcm"
+    assert default_path(scan).name.endswith(".nii.gz")
+
+
+def test_the_kind_of_file_that_was_chosen_counts_where_the_name_was_left_as_it_was_offered(
+    panel: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scan = replace(panel.case.controller.scan, source=tmp_path)
+    offered, nrrd = default_path(scan), "NRRD (*.nrrd)"
+    monkeypatch.setattr(dialogs.QFileDialog, "getSaveFileName", lambda *_: (str(offered), nrrd))
+    answer = ask_save(scan, open_proposals=False)
+    assert answer is not None
+    assert answer.path == offered.with_suffix(".nrrd")
+    typed = offered.with_name("mine.dcm")
+    monkeypatch.setattr(dialogs.QFileDialog, "getSaveFileName", lambda *_: (str(typed), nrrd))
+    answer = ask_save(scan, open_proposals=False)
+    assert answer is not None
+    assert answer.path == typed
+
+
+def test_a_file_that_the_dialog_did_not_ask_about_is_not_replaced_unasked(
+    panel: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scan = replace(panel.case.controller.scan, source=tmp_path)
+    offered, nrrd = default_path(scan), "NRRD (*.nrrd)"
+    offered.with_suffix(".nrrd").write_bytes(b"kept")
+    monkeypatch.setattr(dialogs.QFileDialog, "getSaveFileName", lambda *_: (str(offered), nrrd))
+    buttons = dialogs.QMessageBox.StandardButton
+    monkeypatch.setattr(dialogs.QMessageBox, "question", lambda *_: buttons.No)
+    assert ask_save(scan, open_proposals=False) is None
+    monkeypatch.setattr(dialogs.QMessageBox, "question", lambda *_: buttons.Yes)
+    assert ask_save(scan, open_proposals=False) is not None
 
 
 def test_a_nifti_scan_is_not_saved_as_dicom(panel: Any, tmp_path: Path) -> None:
