@@ -151,12 +151,16 @@ def test_undo_of_any_step_is_quick_on_a_large_scan(viewer: Any, make_panel: Call
     slow = {}
     for name, step in steps.items():
         step()
-        qtbot.wait(50)
-        start = time.perf_counter()
-        controller.undo()
-        seconds = time.perf_counter() - start
+        times = []
+        # The median of three: whatever else the machine does now and then is not the undo.
+        for _ in range(3):
+            qtbot.wait(50)
+            start = time.perf_counter()
+            controller.undo()
+            times.append(time.perf_counter() - start)
+            controller.redo()
+        seconds = float(np.median(times))
         print(f"undo of {name}: {seconds * 1000:.0f} ms")
         if seconds >= UNDO_S:
             slow[name] = seconds
-        controller.redo()
     assert slow == {}
