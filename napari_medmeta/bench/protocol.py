@@ -115,26 +115,30 @@ class Anatomy:
         Raises
         ------
         InputError
-            When nobody drew strokes on this scan, and these are asked for.
+            When a person's strokes are asked for, and nobody drew any on these structures.
         """
         axis = painting.axis(self.axis)
         rng = seeded(self.case_id, k, seed)
-        if painting.mode is Mode.DRAWN:
-            return self._drawn_task(axis, k, placement, rng)
-        painted = example_slices(self.truth, axis=axis, k=k, placement=placement, rng=rng)
+        strokes = self._strokes() if painting.mode is Mode.DRAWN else None
+        # Nobody can be given strokes on a slice that holds none.
+        shown = self.truth if strokes is None else np.where(np.isin(strokes, self.structures), strokes, np.uint8(0))
+        painted = example_slices(shown, axis=axis, k=k, placement=placement, rng=rng)
         refs = [SliceRef(axis, index) for index in painted]
         spacing = self.geometry.spacing_mm
-        examples = paint(self.truth, refs, painting, spacing_mm=spacing, seed=seed, case_id=self.case_id)
+        if strokes is None:
+            examples = paint(self.truth, refs, painting, spacing_mm=spacing, seed=seed, case_id=self.case_id)
+        else:
+            examples = drawn(strokes, refs, self.structures)
         return Task(Support(self.geometry.shape, examples, self.structures), self.truth, axis, painted, self.structures)
 
-    def _drawn_task(self, axis: int, k: int, placement: Placement, rng: np.random.Generator) -> Task:
-        if self.strokes is None:
-            raise InputError("Nobody drew strokes on this scan", expected="a file scribble.nii.gz beside the image")
-        # Nobody can be given strokes on a slice that holds none.
-        told = np.where(np.isin(self.strokes, self.structures), self.strokes, 0).astype(np.uint8)
-        painted = example_slices(told, axis=axis, k=k, placement=placement, rng=rng)
-        examples = drawn(self.strokes, [SliceRef(axis, index) for index in painted], self.structures)
-        return Task(Support(self.geometry.shape, examples, self.structures), self.truth, axis, painted, self.structures)
+    def _strokes(self) -> LabelArray:
+        if self.strokes is None or not np.isin(self.strokes, self.structures).any():
+            raise InputError(
+                "Nobody drew strokes on this scan's structures",
+                expected="a file scribble.nii.gz beside the image, with the structures' values where they are marked",
+                next_step="Ask for another painting, such as scribbles, or add the strokes",
+            )
+        return self.strokes
 
 
 def anatomy_of(

@@ -86,7 +86,11 @@ def run_case(plan: Plan, case: Case, keys: frozenset[RunKey]) -> Iterator[Run | 
         wanted = [(key, m) for m in methods if (key := _key(plan, case, question, m)) in keys]
         if not wanted:
             continue
-        task = anatomy.task(k=question.k, placement=question.placement, painting=question.painting, seed=plan.seed)
+        try:
+            task = anatomy.task(k=question.k, placement=question.placement, painting=question.painting, seed=plan.seed)
+        except MedmetaError as error:
+            yield Skipped(case.id, error.message)
+            continue
         memo: Memo = {}
         for key, method in wanted:
             yield _run(plan, key, method, loaded, task, memo)

@@ -164,6 +164,21 @@ def test_strokes_are_asked_about_only_where_a_person_drew_some(cases_folder, tmp
     assert len({r.key.case for r in store if r.key.painting == "exact"}) == 3
 
 
+def test_strokes_that_mark_no_structure_leave_the_case_out_with_the_reason(cases_folder, tmp_path):
+    shutil.copytree(cases_folder, tmp_path / "cases")
+    label = read_volume(tmp_path / "cases" / "beta_1" / "label.nii.gz")
+    write_labels(
+        tmp_path / "cases" / "beta_1" / "scribble.nii.gz", np.full(label.array.shape, 9, np.uint8), label.geometry
+    )
+    store = RunStore(tmp_path / "runs.jsonl")
+    (left,) = run_plan(
+        even(find_cases(tmp_path / "cases"), FAST[1:], ks=(3,), paintings=(parse_painting("drawn"),)), store
+    )
+    assert left.case == "beta_1"
+    assert "Nobody drew strokes" in left.reason
+    assert len(list(store)) == 0
+
+
 def test_slow_methods_run_on_the_subset_only(cases, tmp_path):
     plan = even(cases, ("interpolation-dome", "medmeta-shape"), ks=(3,), subset=frozenset({"beta_1"}))
     assert keys_of_plan(plan) == tuple(key for case in cases for key in keys_of(plan, case))
