@@ -95,6 +95,12 @@ class Box:
         return cls(_triple(start), _triple(stop))
 
     @classmethod
+    def of_voxel(cls, ijk: Iterable[int]) -> Box:
+        """Return the box that holds the voxel ``ijk`` alone."""
+        start = _triple(ijk)
+        return cls(start, _triple(n + 1 for n in start))
+
+    @classmethod
     def around(cls, mask: npt.NDArray[Any]) -> Box | None:
         """Return the smallest box that holds every non-zero voxel of ``mask`` (I, J, K), or None."""
         start, stop = [0, 0, 0], [0, 0, 0]

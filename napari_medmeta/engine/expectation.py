@@ -29,8 +29,8 @@ UNCHECKED = 0.95
 
 MARKED = 1.12
 """What it is worth where no slice is complete, with m separate marks on a structure and on background: this times
-1 - 1/m, and at most 1. With two clicks half of a proposal is wrong and with six a fifth, but the posterior is as sure
-with two. Chosen on the development cases, each click in the middle of the largest error."""
+1 - 1/m, and at most 1. Only boxes are answered so today, with two marks each, so that little is promised of them; it
+was chosen for clicks, on the development cases, when these were answered so too."""
 
 WRONG_AFTER_MANY, WRONG_AFTER_ONE = 0.3, 1.05
 """Share of the posterior's own doubt that proves to be an error where fronts from clicks and strokes made it

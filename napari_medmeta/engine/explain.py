@@ -87,7 +87,7 @@ def explain(
     if marked is not None:
         answer = answer_clicks(maps, marked, settings.config.clicks, settings.config.region)
         outlines = Outlines(support, marked, answer)
-        if asked is None or int((shown or answer).labels_in(_one(voxel))[0, 0, 0]) in marked.structures:
+        if asked is None or int((shown or answer).labels_in(Box.of_voxel(voxel))[0, 0, 0]) in marked.structures:
             if outlines.decide(voxel):
                 return explain_clicks(marked, voxel, shown or answer, spacing_mm=maps.spacing_mm, names=names)
             asked = outlines.painted
@@ -136,13 +136,8 @@ def _require_voxel(voxel: Triple, shape: Triple) -> None:
 
 
 def _answers(proposal: Proposal, support: Support, voxel: Triple) -> bool:
-    one = _one(voxel)
+    one = Box.of_voxel(voxel)
     return proposal.generation == support.generation and proposal.covered.intersection(one) == one
-
-
-def _one(voxel: Triple) -> Box:
-    i, j, k = voxel
-    return Box(voxel, (i + 1, j + 1, k + 1))
 
 
 def _said_by_user(support: Support, voxel: Triple, names: Mapping[int, str]) -> Explanation | None:
@@ -215,7 +210,7 @@ class _Question:
             chosen = int(posterior.argmax())
             probability = float(posterior[chosen])
         else:
-            box = _one(self._voxel)
+            box = Box.of_voxel(self._voxel)
             label = int(proposal.labels_in(box)[0, 0, 0])
             # Smoothing comes after the sources, and has the last word.
             chosen = self._support.structures.index(label) + 1 if label in self._support.structures else 0

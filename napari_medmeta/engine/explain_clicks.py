@@ -39,8 +39,7 @@ def explain_clicks(
     support
         What is said of the marked structures (see `napari_medmeta.engine.clicks.split_support`).
     """
-    i, j, k = voxel
-    one = Box(voxel, (i + 1, j + 1, k + 1))
+    one = Box.of_voxel(voxel)
     label = int(proposal.labels_in(one)[0, 0, 0])
     probability = float(proposal.confidence_in(one)[0, 0, 0])
     shares = _shares(support, label, np.array(voxel), np.array(spacing_mm, dtype=np.float32))

@@ -77,7 +77,7 @@ def accept_component(state: State, ijk: Triple) -> Step:
     """
     require_voxel(state, ijk)
     i, j, k = (int(n) for n in ijk)
-    label = int(visible(state, Box((i, j, k), (i + 1, j + 1, k + 1)))[0, 0, 0])
+    label = int(visible(state, Box.of_voxel((i, j, k)))[0, 0, 0])
     box = state.proposals.box
     if label == BACKGROUND or box is None:
         raise MissingExamplesError("Nothing is proposed here", next_step="Point at a proposed structure")

@@ -71,6 +71,11 @@ def test_a_slice_its_box_and_its_view_are_the_same_voxels(axis: int) -> None:
     assert (np.take(array, 2, axis=axis) == -1).all()
 
 
+def test_the_box_of_a_voxel_holds_it_and_nothing_else() -> None:
+    array = np.arange(np.prod(SHAPE)).reshape(SHAPE)
+    assert array[Box.of_voxel((1, 2, 3)).slices].tolist() == [[[array[1, 2, 3]]]]
+
+
 def test_slices_sort_by_axis_then_index() -> None:
     assert sorted([SliceRef(1, 0), SliceRef(0, 5), SliceRef(0, 2)]) == [SliceRef(0, 2), SliceRef(0, 5), SliceRef(1, 0)]
 
