@@ -37,22 +37,25 @@ from napari_medmeta.session.words import counted, slice_name
 __all__ = ["click", "import_labels", "mark_complete", "paint", "paint_slice", "remove_example", "weigh_example"]
 
 
-def paint(state: State, ref: SliceRef, mask: MaskArray, *, value: int) -> Step:
+def paint(state: State, ref: SliceRef, mask: MaskArray, *, value: int, over_proposal: bool = True) -> Step:
     """Return the step of one stroke: ``mask`` (rows, columns) becomes ``value``, 0 for background.
 
-    In COMPLETE mode the slice becomes a complete example, taking over the proposal on it first. In
-    SCRIBBLE mode only the stroked voxels become known.
+    In COMPLETE mode the slice becomes a complete example, taking over the proposal on it first unless
+    ``over_proposal`` is False: then what is only proposed there becomes background. In SCRIBBLE mode only
+    the stroked voxels become known.
     """
     mask = _require_mask(mask, _require_paintable(state, ref, value))
     text = f"{_doing(state, value)} on {slice_name(state.planes, ref)}"
     parameters: dict[str, Json] = {**_place(ref), "value": value, "mode": state.mode.value}
     parameters["voxels"] = int(np.count_nonzero(mask))
+    if not over_proposal:
+        parameters["over_proposal"] = False
     values = np.full(mask.shape, value, dtype=np.uint8)
     protection = protect(state, ref, mask=mask, values=values)
     if not protection.counts:
         return Step("paint", text, parameters, note=protection.note)
     if state.mode is PaintMode.COMPLETE:
-        edit = _complete(state, ref, values, protection, over_proposal=True, offers=offers_on(state, ref))
+        edit = _complete(state, ref, values, protection, over_proposal=over_proposal, offers=offers_on(state, ref))
     else:
         edit = _scribble(state, ref, values, protection)
     return _step("paint", text, parameters, edit, note=protection.note)

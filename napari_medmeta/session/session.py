@@ -288,13 +288,13 @@ class Session:
 
     # -- verbs: the hand ----------------------------------------------------------------------
 
-    def paint(self, ref: SliceRef, mask: MaskArray, *, value: int) -> Change:
+    def paint(self, ref: SliceRef, mask: MaskArray, *, value: int, over_proposal: bool = True) -> Change:
         """Paint one stroke, ``mask`` (rows, columns) bool, with a structure or 0 for background.
 
         In COMPLETE mode the slice becomes a complete example, and the proposal on it is taken over
-        first. In SCRIBBLE mode only the stroked voxels become known.
+        first unless ``over_proposal`` is False. In SCRIBBLE mode only the stroked voxels become known.
         """
-        return self._do(painting.paint(self._state, ref, mask, value=value))
+        return self._do(painting.paint(self._state, ref, mask, value=value, over_proposal=over_proposal))
 
     def paint_slice(self, ref: SliceRef, labels: LabelArray) -> Change:
         """Make ``labels`` (rows, columns) the complete example of a slice."""

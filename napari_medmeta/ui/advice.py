@@ -18,8 +18,10 @@ PAST_THE_END = "Paint it if it goes on here; if it has ended, mark the slice as 
 
 MEND = "Accept the slice (A), or correct it by painting"
 
-UNSURE = "Correct it by painting and erasing, or reject it (R) and paint the slice anew"
-"""A hint that is painted on is taken over as it is: where most of it is wrong, an empty slice is quicker."""
+UNSURE = "Paint the slice anew (the hint is left out), erase to mend the hint, or reject it (R)"
+
+PUT_ASIDE = "The weak proposal on this slice was left out: what you paint is what is there. Z brings it back"
+"""Said when a stroke began a slice anew that showed a hint."""
 
 CLICK_ON = "Click or stroke on until the proposal nearly fits"
 

@@ -30,7 +30,7 @@ from napari_medmeta.core import (
 )
 from napari_medmeta.session import Change, PaintMode, Session, SliceState, Topic
 from napari_medmeta.session.boxes import DrawnBox
-from napari_medmeta.ui.advice import Advice
+from napari_medmeta.ui.advice import PUT_ASIDE, Advice
 from napari_medmeta.ui.expectations import DEFAULT_FLOOR, Expectations
 from napari_medmeta.ui.guide import Guide, named
 from napari_medmeta.ui.keys import STRUCTURE_KEYS
@@ -137,9 +137,13 @@ class Controller:
         """Return for each slice with scribbles or clicks where they say "background"."""
         return self._strokes
 
-    def takes_over(self, ref: SliceRef, /) -> bool:
-        """Whether painting on ``ref`` starts from its proposal."""
-        return self.session.mode is PaintMode.COMPLETE and self.is_proposed(ref)
+    def takes_over(self, ref: SliceRef, /, *, erasing: bool) -> bool:
+        """Whether a stroke on ``ref`` starts from its proposal.
+
+        A hint is no contour to mend: painting begins anew there, and only the eraser starts from what it erases.
+        """
+        complete = self.session.mode is PaintMode.COMPLETE
+        return complete and self.is_proposed(ref) and (erasing or not self.is_hint(ref))
 
     def is_proposed(self, ref: SliceRef, /) -> bool:
         """Whether a proposal is open on ``ref``."""
@@ -416,7 +420,12 @@ class Controller:
             if not self.add_structure(f"Structure {len(self.structures) + 1}"):
                 return False
             value = self.structures[-1].id
-        return self._do(lambda: self.session.paint(ref, mask, value=value))
+        erasing = value == BACKGROUND
+        anew = self.takes_over(ref, erasing=True) and not self.takes_over(ref, erasing=erasing)
+        done = self._do(lambda: self.session.paint(ref, mask, value=value, over_proposal=not anew))
+        if done and anew:
+            self.told.emit(f"{PUT_ASIDE}.")
+        return done
 
     def _snapshot(self, with_proposals: bool) -> LabelArray:
         labels = np.array(self.session.labels)

@@ -16,14 +16,7 @@ from napari.layers import Image, Labels, Layer
 from napari.utils.colormaps import DirectLabelColormap
 from psygnal import Signal
 
-from napari_medmeta.core import (
-    Box,
-    LabelArray,
-    MaskArray,
-    SliceRef,
-    Structure,
-    label_slice,
-)
+from napari_medmeta.core import BACKGROUND, Box, LabelArray, MaskArray, SliceRef, Structure, label_slice
 from napari_medmeta.ui.box_tool import BoxTool
 from napari_medmeta.ui.click_tool import ClickTool
 from napari_medmeta.ui.hiding import Hiding
@@ -41,6 +34,7 @@ __all__ = ["CaseLayers"]
 BACKGROUND_STROKE_COLOUR = (0.85, 0.85, 0.85, 0.6)
 PLACING = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
 PAINTING_MODES = ("paint", "erase", "fill")
+ERASING_LABELS = (BACKGROUND, BACKGROUND_STROKE)
 SEGMENTATION_OPACITY = 0.55
 FINE_PIXELS = 300
 """On a slice with more pixels across than this, an outline of one pixel is too thin to see."""
@@ -415,7 +409,8 @@ class CaseLayers:
 
     def _take_over_on_screen(self) -> bool:
         ref = self.current()
-        if not self._shown.takes_over(ref):
+        erasing = str(self.segmentation.mode) == "erase" or int(self.segmentation.selected_label) in ERASING_LABELS
+        if not self._shown.takes_over(ref, erasing=erasing):
             return False
         plane = label_slice(self._array, ref)
         box = Box.of_slice(ref, self._shape)

@@ -38,8 +38,8 @@ class Shown(Protocol):
         """Return for each slice with strokes where they say "background"."""
         ...
 
-    def takes_over(self, ref: SliceRef, /) -> bool:
-        """Whether painting on a slice starts from its proposal."""
+    def takes_over(self, ref: SliceRef, /, *, erasing: bool) -> bool:
+        """Whether a stroke on a slice starts from its proposal."""
         ...
 
     def is_hint(self, ref: SliceRef, /) -> bool:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from napari_medmeta.core import AnnotationError, MaskArray, MissingExamplesError, Origin, SliceRef
+from napari_medmeta.core import AnnotationError, Box, MaskArray, MissingExamplesError, Origin, SliceRef
 from napari_medmeta.session import PaintMode, Session, SliceState, Topic
 from napari_medmeta.session.model import ACCEPTED, PAINTED, UNDECIDED
 
@@ -69,6 +69,27 @@ def test_the_first_stroke_on_a_proposed_slice_takes_the_proposal_over_in_one_ste
     session.undo()
     assert not session.status[3].any()
     assert session.slice_state(SliceRef(0, 3)) is SliceState.PROPOSED
+
+
+def test_a_stroke_that_leaves_the_proposal_out_keeps_what_was_accepted_and_nothing_else(
+    session: Session, square: Square, propose: Callable[..., object]
+) -> None:
+    session.paint(AXIAL, square(1, 3), value=1)
+    labels = np.zeros((5, 6, 7))
+    labels[2:5, 1:4, 1:4] = 1
+    labels[3, 5, 5] = 2
+    propose(session, labels)
+    session.accept_component((3, 5, 5))
+    session.paint(SliceRef(0, 3), square(3, 5), value=1, over_proposal=False)
+    expected = np.zeros((6, 7))
+    expected[3:5, 3:5] = 1
+    expected[5, 5] = 2
+    assert np.array_equal(session.labels[3], expected)
+    assert session.slice_state(SliceRef(0, 3)) is SliceState.EXAMPLE
+    session.undo()
+    assert session.labels[3, 5, 5] == 2
+    assert np.count_nonzero(session.labels[3]) == 1
+    assert session.proposed_labels(Box.of_slice(SliceRef(0, 3), (5, 6, 7)))[0, 1, 1] == 1
 
 
 def test_a_scribble_on_a_proposed_slice_takes_nothing_over(

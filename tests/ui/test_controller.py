@@ -203,6 +203,27 @@ def test_a_proposal_below_the_floor_is_a_hint() -> None:
     assert not made.is_hint(SliceRef(0, 3))
 
 
+@pytest.mark.parametrize(("floor", "erasing", "kept"), [(0.95, False, 0), (0.95, True, 29), (0.5, False, 29)])
+def test_painting_leaves_a_hint_out_and_erasing_mends_it(
+    controller: Controller, floor: float, erasing: bool, kept: int
+) -> None:
+    told, _ = heard(controller)
+    controller.paint(stroke())
+    ref, value = SliceRef(0, 3), 0 if erasing else 1
+    controller.confidence_floor = floor
+    controller.look_at(ref)
+    proposed = controller.proposed_labels(Box.of_slice(ref, SHAPE))[0] == 1
+    assert controller.takes_over(ref, erasing=erasing) == bool(kept)
+    at = np.zeros(SHAPE, dtype=bool)
+    row, column = (int(n[0]) for n in np.nonzero(proposed))
+    at[3, row, column] = True
+    controller.paint((Edit(Box.whole(SHAPE), at, value),))
+    others = controller.labels[3][proposed & ~at[3]]
+    assert np.count_nonzero(others) == kept
+    assert controller.labels[3, row, column] == value
+    assert ("left out" in "".join(told)) == (not kept)
+
+
 def test_the_table_tells_volume_and_expected_dice(controller: Controller) -> None:
     controller.paint(stroke())
     (row,) = controller.rows()
@@ -310,7 +331,7 @@ def test_across_the_examples_plane_no_expected_dice_is_claimed(controller: Contr
     assert "only a hint" in controller.words(SliceRef(0, 3))
     controller.look_at(SliceRef(0, 3))
     assert "too unsure" in controller.hint()
-    assert "reject it (R) and paint the slice anew" in controller.hint()
+    assert "Paint the slice anew (the hint is left out)" in controller.hint()
 
 
 def test_the_hint_tells_why_a_slice_was_suggested_until_it_is_left_and_nothing_else_does(

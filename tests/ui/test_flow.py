@@ -96,6 +96,23 @@ def test_no_proposal_appears_when_automatic_is_off(panel: Any, qtbot: Any, engin
     qtbot.waitUntil(lambda: len(engine.asked) == 1)
 
 
+@pytest.mark.parametrize("mode", ["paint", "erase"])
+def test_a_hint_is_left_out_by_the_brush_and_mended_by_the_eraser(panel: Any, qtbot: Any, mode: str) -> None:
+    show(panel, 2)
+    dab(panel, 10, 12)
+    settle(qtbot, panel)
+    panel.case.controller.confidence_floor = 0.95
+    show(panel, 3)
+    drag(panel, [(10, 12), (10, 13)], mode=mode, size=1)
+    settle(qtbot, panel)
+    assert panel.case.controller.labels[3, 8, 12] == (1 if mode == "erase" else 0)
+    assert panel.case.controller.labels[3, 10, 12] == (0 if mode == "erase" else 1)
+    assert ("left out" in panel.message()) == (mode == "paint")
+    assert shown_equals_session(panel)
+    panel.case.controller.undo()
+    assert panel.case.controller.is_hint(SliceRef(0, 3))
+
+
 def test_accept_correct_and_undo(panel: Any, qtbot: Any) -> None:
     show(panel, 2)
     dab(panel, 10, 12)
