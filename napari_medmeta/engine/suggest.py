@@ -37,9 +37,14 @@ DISTANCE_LOSS = 1.5
 """Dice lost per length of the structure between a slice and its nearest example: in the benchmark one
 example in the middle, on average a quarter of the length away, leaves 0.39 of the Dice to be gained."""
 
-TOGETHER = 0.5
+TOGETHER = 1.0
 """Weight, for each structure, of what all structures together leave open past the outermost examples. Without it the
 ends of many organs that come into sight one after the other are followed slice by slice."""
+
+SEARCHED = 1.0
+"""How far past the outermost examples all structures together are looked for, as a share of the length that is known,
+or of their width where that is more: steps grow as in an exponential search. These two were chosen on eight development
+cases, on which every structure reaches a Dice of 0.90 after 35 slices in all (38 before), and 0.95 after 59 (66)."""
 
 REGIONS = 20
 """Best slices that are searched for a region: nobody asks for a twenty-first without a new proposal."""
@@ -148,16 +153,26 @@ def rank_slices(
 
 
 def _together(counts: Mapping[int, _Numbers], *, gaps: _Numbers, width: _Widths) -> _Numbers:
-    """Return for each slice past the outermost examples what is open of all structures, taken as one."""
-    voxels = np.sum(list(counts.values()), axis=0)
-    present = np.flatnonzero(voxels)
-    nearest, away = _nearest(present, len(gaps))
-    reach = np.round(GOES_ON * max(present.size, width.of(voxels)) * _unfinished(voxels, present, gaps, nearest))
-    at, examples = np.arange(len(gaps)), np.flatnonzero(gaps == 0)
-    outside = (at < examples.min(initial=len(gaps))) | (at > examples.max(initial=-1))
-    expected = np.where(outside & (gaps >= away), voxels[nearest] * np.clip(1 - away / (reach + 1), 0, 1), 0)
-    share = expected / (voxels.sum() + expected[away > 0].sum())
-    return np.asarray(np.minimum(1.0, DISTANCE_LOSS * gaps / present.size) * share)
+    """Return for each slice past the outermost examples what is open of all structures, taken as one.
+
+    A proposal tapers beyond its examples, and what no example shows is proposed nowhere. So all together are expected
+    to go on as on the outermost example, ever less likely so over a way as long as what is known.
+    """
+    voxels: _Numbers = np.sum(list(counts.values()), axis=0)
+    examples = np.flatnonzero(gaps == 0)
+    shown = examples[voxels[examples] > 0]
+    if not shown.size:
+        return np.zeros(len(gaps))
+    at, first, last = np.arange(len(gaps)), int(examples[0]), int(examples[-1])
+    outside = (at < first) | (at > last)
+    # Zero where the outermost example is empty: there they have ended.
+    outermost = np.where(at < first, voxels[first], voxels[last])
+    known = max(float(np.ptp(shown)) + 1, width.of(voxels))
+    reach = np.maximum(1, SEARCHED * known * outermost / voxels.max())
+    expected = np.where(outside, np.maximum(voxels, outermost * np.clip(1 - gaps / (reach + 1), 0, 1)), 0)
+    share = expected / (voxels[~outside].sum() + expected.sum())
+    length = max(known, float(np.count_nonzero(voxels)))
+    return np.asarray(np.minimum(1.0, DISTANCE_LOSS * gaps / length) * share)
 
 
 def _open_slices(proposal: Proposal, support: Support, axis: int) -> MaskArray:
@@ -330,7 +345,7 @@ def _reason(proposal: Proposal, loss: _Loss, ref: SliceRef, gap: float) -> str:
     """Say in words which of the witnesses spoke loudest."""
     name, i = f"structure {loss.structure}", ref.index
     if loss.past_end[i]:
-        return f"Does {name} go on here? Nothing is proposed just past its end"
+        return f"Does {name} go on here? The proposal ends before this slice"
     strongest = max(("doubt", "dice", "distance"), key=lambda witness: float(getattr(loss, witness)[i]))
     if strongest == "doubt":
         return f"The edge of {name} is unsure here"

@@ -140,10 +140,13 @@ class Controller:
     def takes_over(self, ref: SliceRef, /, *, erasing: bool) -> bool:
         """Whether a stroke on ``ref`` starts from its proposal.
 
-        A hint is no contour to mend: painting begins anew there, and only the eraser starts from what it erases.
+        A hint is no contour to mend: painting begins anew there, and only the eraser starts from what it erases. What
+        answers marks on the slice itself was asked for, however unsure it is.
         """
-        complete = self.session.mode is PaintMode.COMPLETE
-        return complete and self.is_proposed(ref) and (erasing or not self.is_hint(ref))
+        if self.session.mode is not PaintMode.COMPLETE or not self.is_proposed(ref):
+            return False
+        asked_for = self.session.slice_state(ref) is SliceState.SCRIBBLED
+        return erasing or asked_for or not self.is_hint(ref)
 
     def is_proposed(self, ref: SliceRef, /) -> bool:
         """Whether a proposal is open on ``ref``."""

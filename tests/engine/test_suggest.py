@@ -133,6 +133,28 @@ def test_organs_that_come_into_sight_one_by_one_are_not_followed_slice_by_slice(
     assert together < alone
 
 
+def test_past_the_examples_the_search_goes_in_steps_that_grow() -> None:
+    shape, column = (60, 8, 8), np.zeros((60, 8, 8), dtype=np.uint8)
+    column[:, 3:5, 3:5] = 1
+    steps = []
+    for first in (58, 52, 40):
+        examples = tuple(
+            SliceExample(SliceRef(0, i), column[i], np.ones((8, 8), dtype=bool)) for i in range(first, 60, 2)
+        )
+        # A proposal tapers: two slices past the last example there is nothing.
+        labels = np.where(np.arange(60)[:, None, None] >= first - 2, column, np.uint8(0))
+        whole, sure = Box.whole(shape), np.ones(shape, dtype=np.float32)
+        asked = Proposal(1, whole, labels, sure, whole, slice_dice={}), Support(shape, examples, (1,), 1)
+        steps.append(first - rank_slices(*asked, axis=0)[0].ref.index)
+    assert 1 <= steps[0] < steps[1] < steps[2]
+
+
+def test_behind_an_empty_example_nothing_is_searched_for() -> None:
+    labels = block(first=4, last=11)
+    found = places(rank_slices(proposal(labels), support(labels, 3, 9), axis=0))
+    assert {0, 1, 2}.isdisjoint(found)
+
+
 def test_behind_an_empty_example_the_structure_has_ended() -> None:
     labels = block(first=5, last=8)
     found = places(rank_slices(proposal(labels), support(labels, 6, 9), axis=0))

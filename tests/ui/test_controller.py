@@ -224,6 +224,20 @@ def test_painting_leaves_a_hint_out_and_erasing_mends_it(
     assert ("left out" in "".join(told)) == (not kept)
 
 
+def test_what_answers_a_click_on_its_own_slice_is_taken_over_however_unsure(controller: Controller) -> None:
+    controller.click((3, 8, 8), background=False)
+    answer = controller.session.proposal
+    assert answer is not None
+    labels = np.zeros(SHAPE, dtype=np.uint8)
+    labels[3:5, 6:10, 6:10] = 1
+    whole, sure = Box.whole(SHAPE), np.full(SHAPE, 0.8, dtype=np.float32)
+    weak = {SliceRef(0, 3): 0.4, SliceRef(0, 4): 0.4}
+    controller.receive(replace(answer, box=whole, labels=labels, confidence=sure, slice_dice=weak))
+    assert controller.is_hint(SliceRef(0, 3))
+    assert controller.takes_over(SliceRef(0, 3), erasing=False)
+    assert not controller.takes_over(SliceRef(0, 4), erasing=False)
+
+
 def test_the_table_tells_volume_and_expected_dice(controller: Controller) -> None:
     controller.paint(stroke())
     (row,) = controller.rows()
