@@ -20,7 +20,7 @@ MEND = "Accept the slice (A), or correct it by painting"
 
 UNSURE = "Paint the slice anew (the hint is left out), erase to mend the hint, or reject it (R)"
 
-PUT_ASIDE = "The weak proposal on this slice was left out: what you paint is what is there. Z brings it back"
+PUT_ASIDE = "The weak proposal on this slice was left out: what you paint is what is there. Undo brings it back"
 """Said when a stroke began a slice anew that showed a hint."""
 
 CLICK_ON = "Click or stroke on until the proposal nearly fits"

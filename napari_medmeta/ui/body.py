@@ -13,6 +13,7 @@ from napari_medmeta.ui.controller import Controller
 from napari_medmeta.ui.footer import Footer
 from napari_medmeta.ui.key_help import shown_key
 from napari_medmeta.ui.keys import Act, with_keys
+from napari_medmeta.ui.open_box import OpenBox
 from napari_medmeta.ui.slice_strip import SliceStrip
 from napari_medmeta.ui.structure_table import StructureTable
 from napari_medmeta.ui.too_large import TooLargeOffer
@@ -24,7 +25,7 @@ MARGIN = 8
 PANEL_WIDTH = 340
 
 NOTHING_OPEN = (
-    "Open a scan: drop a NIfTI, NRRD or MHA file or a DICOM folder onto the window. "
+    "Open a scan with the buttons above, or drop a NIfTI, NRRD or MHA file or a DICOM folder onto the window. "
     "If napari asks for a reader, choose “Few-shot segmentation”."
 )
 """napari's own reader claims the same endings, but knows neither patient directions nor millimetres."""
@@ -44,7 +45,7 @@ class PanelBody(QWidget):
         self._keys = keys
         self.strip = SliceStrip()
         self.scan_box, self.hint, self.table = ScanBox(), HintLine(), StructureTable()
-        self.too_large = TooLargeOffer()
+        self.open_box, self.too_large = OpenBox(), TooLargeOffer()
         self.paint_box, self.proposal_box = PaintBox(), ProposalBox()
         self.sources = WrappedLabel()
         self.sources.setAccessibleName("What the proposal relies on")
@@ -76,6 +77,7 @@ class PanelBody(QWidget):
 
     def show_nothing(self) -> None:
         """Show that no scan is open."""
+        self.open_box.show()
         self.table.set_value((), active=None)
         self.hint.set_text(NOTHING_OPEN)
         self.proposal_box.set_open(False, False)
@@ -87,6 +89,7 @@ class PanelBody(QWidget):
     def show_session(self, controller: Controller) -> None:
         """Show everything that is said about the open scan."""
         session = controller.session
+        self.open_box.hide()
         self.table.set_value(controller.rows(), active=session.active)
         self.paint_box.set_mode(session.mode)
         self.proposal_box.set_automatic(session.auto_propose)
@@ -114,7 +117,7 @@ class PanelBody(QWidget):
         column = QVBoxLayout(content)
         column.setContentsMargins(MARGIN, MARGIN, MARGIN, MARGIN)
         parts: tuple[QWidget, ...] = (
-            self.scan_box, self.too_large, self.hint,
+            self.scan_box, self.open_box, self.too_large, self.hint,
             heading("What to look for"), self.table,
             heading("Paint examples"), self.paint_box,
             heading("Proposal"), self.proposal_box, self.sources,

@@ -25,7 +25,6 @@ __all__ = [
     "use_label_layer",
 ]
 
-PLUGIN = "napari-medmeta"
 DISPLAY_NAME = "Few-shot segmentation"
 
 

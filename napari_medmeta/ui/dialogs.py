@@ -136,6 +136,21 @@ def ask_table(scan: Scan, *, parent: QWidget | None = None) -> Path | None:
     return with_suffix(Path(name), TABLE_FILTERS.get(chosen, ".csv")) if name else None
 
 
+def ask_scan_file(parent: QWidget | None = None) -> Path | None:
+    """Ask for a scan in one file."""
+    patterns = " ".join(f"*{suffix}" for suffix in (*io.WRITABLE_SUFFIXES, *io.DICOM_SUFFIXES))
+    # Slices of a DICOM series often have no ending.
+    filters = f"Scans ({patterns});;All files (*)"
+    name, _ = QFileDialog.getOpenFileName(parent, "Open a scan", str(Path.home()), filters)
+    return Path(name) if name else None
+
+
+def ask_scan_folder(parent: QWidget | None = None) -> Path | None:
+    """Ask for a folder with DICOM series."""
+    name = QFileDialog.getExistingDirectory(parent, "Open a DICOM folder", str(Path.home()))
+    return Path(name) if name else None
+
+
 def ask_session(current: Path | None, parent: QWidget | None = None) -> Path | None:
     """Ask for a session file."""
     folder = str(current.parent if current is not None else Path.home())

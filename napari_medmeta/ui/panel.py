@@ -31,6 +31,7 @@ from napari_medmeta.ui.learner_choice import Answerer, LearnerSection
 from napari_medmeta.ui.library import library_at
 from napari_medmeta.ui.library_box import LibrarySection
 from napari_medmeta.ui.measurements_table import MeasurementsSection
+from napari_medmeta.ui.open_box import open_scan
 from napari_medmeta.ui.opening import Opened, begin_session, open_session
 from napari_medmeta.ui.overlay import Chores
 from napari_medmeta.ui.part_scan import PartChooser, part_arguments
@@ -210,6 +211,7 @@ class MedmetaPanel(DockedWidget):
             self.case_changed.connect(part.follow_case)
 
     def _wire(self, viewer: ViewerModel) -> None:
+        self.body.open_box.wanted.connect(self._open_path)
         self.body.scan_box.scan_chosen.connect(self._choose_scan)
         self.body.scan_box.window_chosen.connect(self._choose_window)
         self.body.scan_box.plane_chosen.connect(self._with(self._choose_plane))
@@ -301,6 +303,14 @@ class MedmetaPanel(DockedWidget):
 
     def _looked(self, ref: SliceRef) -> None:
         self._refresh_slice()
+
+    def _open_path(self, path: Path) -> None:
+        if self._viewer is None:
+            return
+        try:
+            open_scan(self._viewer, path)
+        except MedmetaError as error:
+            self._show_error(error)
 
     def _tell(self, text: str) -> None:
         self.body.footer.set_message(text)

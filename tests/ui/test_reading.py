@@ -11,6 +11,7 @@ import pytest
 from napari.layers import Image, Labels
 from napari.utils.notifications import notification_manager
 from npe2 import PluginManifest
+from qtpy.QtWidgets import QFileDialog, QPushButton
 from ui_fakes import make_volume
 
 from napari_medmeta import io
@@ -431,3 +432,43 @@ def test_a_refused_file_is_said_whole_in_the_panel(panel_only: Any, tmp_path: Pa
     path.write_bytes(b"no scan")
     assert panel_only.viewer.open(str(path), plugin="napari-medmeta") == []
     assert panel_only.message() == notices()[-1]
+
+
+def test_the_panel_opens_a_scan_with_our_reader_and_offers_that_only_while_none_is_open(
+    panel_only: Any, tmp_path: Path, qtbot: Any
+) -> None:
+    box = panel_only.body.open_box
+    assert not box.isHidden()
+    array = np.random.default_rng(0).integers(0, 1000, (4, 5, 6)).astype(np.int16)
+    box.wanted.emit(io.write_image(tmp_path / "scan.nii.gz", array, geometry()))
+    qtbot.waitUntil(lambda: panel_only.case is not None)
+    assert panel_only.viewer.layers[0].name == "scan"
+    assert box.isHidden()
+    panel_only.viewer.layers.remove("scan")
+    qtbot.waitUntil(lambda: panel_only.case is None)
+    assert not box.isHidden()
+
+
+def test_what_is_no_scan_is_refused_by_the_panel_in_words(panel_only: Any, tmp_path: Path) -> None:
+    notes = tmp_path / "notes.txt"
+    notes.write_text("no scan")
+    panel_only.body.open_box.wanted.emit(notes)
+    assert "“notes.txt” is no scan" in panel_only.message()
+    assert "DICOM series" in panel_only.message()
+    assert not panel_only.viewer.layers
+
+
+@pytest.mark.parametrize(("number", "asked"), [(0, "getOpenFileName"), (1, "getExistingDirectory")])
+def test_the_open_buttons_ask_for_a_file_and_for_a_folder(
+    panel_only: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, asked: str
+) -> None:
+    wanted: list[Path] = []
+    box = panel_only.body.open_box
+    box.wanted.disconnect()
+    box.wanted.connect(wanted.append)
+    chosen = [str(tmp_path), ""]
+    for name in chosen:
+        answer = (name, "") if asked == "getOpenFileName" else name
+        monkeypatch.setattr(QFileDialog, asked, lambda *_, answer=answer: answer)
+        box.findChildren(QPushButton)[number].click()
+    assert wanted == [tmp_path]
