@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import secrets
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING, TypeAlias
 
 from napari_medmeta.core.errors import StorageError
+from napari_medmeta.core.replacing import replacing
 from napari_medmeta.core.types import MAX_STRUCTURES
 
 if TYPE_CHECKING:
@@ -131,14 +131,5 @@ def without_folders(word: str) -> str:
 
 def write_json(path: Path, values: Mapping[str, object]) -> None:
     """Write ``values`` whole or not at all."""
-    temporary = path.with_name(f".writing-{secrets.token_hex(8)}.json")
-    try:
+    with replacing(path) as temporary:
         temporary.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        os.replace(temporary, path)
-    except OSError as error:
-        raise StorageError(
-            f"{path} could not be written ({error.strerror})", next_step="Choose another folder"
-        ) from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink()

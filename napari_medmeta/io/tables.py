@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from napari_medmeta.core.errors import InputError
-from napari_medmeta.io._atomic import replacing
+from napari_medmeta.core.replacing import replacing
 from napari_medmeta.io._suffix import suffix_of
 
 __all__ = ["TABLE_SUFFIXES", "Cell", "require_table_path", "write_table"]

@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 from napari_medmeta.core.errors import GeometryMismatchError, InputError
 from napari_medmeta.core.geometry import Geometry
+from napari_medmeta.core.replacing import replacing
 from napari_medmeta.core.types import UNLABELLED
-from napari_medmeta.io._atomic import replacing
 from napari_medmeta.io._layout import verify_payload
 from napari_medmeta.io._suffix import WRITABLE_SUFFIXES, suffix_of
 from napari_medmeta.io._untyped import nib, sitk

@@ -7,7 +7,7 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
-from napari_medmeta.core import StorageError
+from napari_medmeta.core.replacing import replacing
 from napari_medmeta.session.model import EventRecord
 
 __all__ = ["AUDIT_COLUMNS", "audit_table", "write_audit"]
@@ -50,12 +50,8 @@ def write_audit(path: Path | str, records: Sequence[EventRecord]) -> Path:
     writer = csv.writer(text)
     writer.writerow(AUDIT_COLUMNS)
     writer.writerows(audit_table(records))
-    try:
-        path.write_text(text.getvalue(), encoding="utf-8-sig", newline="")
-    except OSError as error:
-        raise StorageError(
-            f"{path.name} could not be written ({error.strerror})", next_step="Choose another folder"
-        ) from error
+    with replacing(path) as temporary:
+        temporary.write_text(text.getvalue(), encoding="utf-8-sig", newline="")
     return path
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_medmeta.core import Geometry, InputError, LabelArray, StorageError
+from napari_medmeta.core import Geometry, InputError, LabelArray
+from napari_medmeta.core.replacing import replacing
 
 __all__ = [
     "CHANGE_SUFFIXES",
@@ -94,12 +95,8 @@ def write_changes(path: Path | str, changes: Sequence[VolumeChange]) -> Path:
     require_change_path(path)
     rows = [change_row(change) for change in changes]
     text = json.dumps(rows, indent=2, ensure_ascii=False) + "\n" if path.suffix.lower() == ".json" else _csv(rows)
-    try:
-        path.write_text(text, encoding="utf-8", newline="")
-    except OSError as error:
-        raise StorageError(
-            f"{path} could not be written ({error.strerror})", next_step="Choose another folder"
-        ) from error
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="")
     return path
 
 

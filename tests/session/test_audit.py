@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import csv
+import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -38,5 +40,21 @@ def test_the_file_can_be_read_back(session: Session, square: Square, tmp_path: P
 
 
 def test_a_folder_that_is_not_there_is_said_so(session: Session, tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match="could not be written"):
+    with pytest.raises(StorageError, match="There is no folder"):
         write_audit(tmp_path / "nowhere" / "audit.csv", list(session.events()))
+
+
+def test_a_disk_that_fills_up_leaves_the_audit_trail_that_was_there(
+    session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_audit(tmp_path / "audit.csv", list(session.events()))
+    before = path.read_bytes()
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StorageError, match="disk is full"):
+        write_audit(path, list(session.events()))
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]

@@ -49,4 +49,4 @@ def test_an_audit_trail_that_cannot_be_written_is_said_so(
 ) -> None:
     monkeypatch.setattr(score_module, "ask_audit", lambda case, parent: tmp_path / "nowhere" / "audit.csv")
     panel.score.save_audit()
-    assert "could not be written" in panel.message()
+    assert "There is no folder" in panel.message()

@@ -23,8 +23,8 @@ from pydicom.valuerep import DA, TM
 from napari_medmeta import __version__
 from napari_medmeta.core.errors import GeometryMismatchError, InputError, MedmetaError, MissingExamplesError
 from napari_medmeta.core.geometry import Geometry
+from napari_medmeta.core.replacing import replacing
 from napari_medmeta.core.types import BACKGROUND, MAX_STRUCTURES, LabelArray
-from napari_medmeta.io._atomic import replacing
 from napari_medmeta.io.dicom.codes import segment_code
 from napari_medmeta.io.dicom.headers import PARSE_ERRORS
 from napari_medmeta.io.dicom.series import Part

@@ -10,15 +10,22 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from napari_medmeta.core.errors import MedmetaError, StorageError
-from napari_medmeta.io._suffix import suffix_of
 
 __all__ = ["replacing"]
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Hand out a temporary name in the same folder; it takes the place of ``path`` when all went well."""
-    temporary = path.with_name(f".writing-{secrets.token_hex(8)}{suffix_of(path)}")
+    """Hand out a temporary name in the same folder; it takes the place of ``path`` when all went well.
+
+    Raises
+    ------
+    StorageError
+        When it cannot be written; what was there before stays.
+    """
+    # Writers tell the format by the ending, of which this is one in two parts.
+    ending = ".nii.gz" if path.name.lower().endswith(".nii.gz") else path.suffix.lower()
+    temporary = path.with_name(f".writing-{secrets.token_hex(8)}{ending}")
     try:
         yield temporary
         _flush(temporary)
