@@ -103,7 +103,8 @@ def test_the_suggestion_is_the_tools_own():
     found = radiologist(Policy.SUGGESTION).choose(labels, support(6), proposal(labels))
     from napari_medmeta.engine.suggest import rank_slices
 
-    assert found == rank_slices(proposal(labels), support(6), axis=0)[0].ref.index
+    ranked = rank_slices(proposal(labels), support(6), axis=0, spacing_mm=GEOMETRY.spacing_mm)
+    assert found == ranked[0].ref.index
 
 
 def test_without_a_proposal_the_suggestion_is_equal_spacing():

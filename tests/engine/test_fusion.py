@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from napari_medmeta.engine.expectation import expected_dice, slice_dice
+from napari_medmeta.engine.expectation import BOXED, UNCHECKED, expected_dice, slice_dice
 from napari_medmeta.engine.fusion import Fold, FusionConfig, Trust, fit_trust, fuse, fused_log_posterior, usual_fusion
 from napari_medmeta.engine.learners import hand_made_learners
 from napari_medmeta.engine.learners.registry import DEFAULT_SOURCES
@@ -97,23 +97,19 @@ def test_a_surer_proposal_is_expected_to_be_better(make_task) -> None:  # type: 
     assert sure[0] > unsure[0]
 
 
-def test_few_clicks_promise_less_than_many_however_sure_the_answer_is(make_task) -> None:  # type: ignore[no-untyped-def]
-    nothing = make_task({0: TRUTH.numpy().astype(bool)}, depth=1)
+def test_a_box_promises_less_than_a_painted_slice_however_sure_the_answer_is(make_task) -> None:  # type: ignore[no-untyped-def]
+    painted = make_task({0: TRUTH.numpy().astype(bool)}, depth=2)
     trust = Trust(("a",), torch.ones(1, 1), torch.tensor([torch.nan]))
-    posterior = says(TRUTH, 0.9)[:, None]
-
-    def expected(*, inside: int, outside: int) -> float:
-        classes = torch.full((1, 20, 20), UNKNOWN)
-        classes[0, 8, 8 : 8 + 2 * inside : 2] = 1
-        classes[0, 0, 0 : 2 * outside : 2] = 0
-        task = replace(nothing, classes=classes, painted=())
-        (of_slice,) = slice_dice(posterior, trust, task, [0])
-        assert of_slice == pytest.approx(expected_dice(posterior, trust, task, [0])[0], abs=1e-6)
-        return float(of_slice or 0.0)
-
-    two, four, eight = (expected(inside=n, outside=n) for n in (1, 2, 4))
-    assert two < 0.7 * eight
-    assert two < four < eight
+    posterior = torch.stack([says(TRUTH, 0.9)] * 2, dim=1)
+    classes = torch.where(painted.classes == 0, UNKNOWN, painted.classes)
+    boxed = replace(painted, classes=classes, painted=())
+    promised = {}
+    for name, task in (("painted", painted), ("boxed", boxed)):
+        (whole,) = expected_dice(posterior, trust, task, [0, 1])
+        *_, of_slice = slice_dice(posterior, trust, task, [0, 1])
+        assert of_slice == pytest.approx(whole, abs=1e-6)
+        promised[name] = whole
+    assert promised["boxed"] == pytest.approx(promised["painted"] * BOXED / UNCHECKED)
 
 
 def test_hand_made_sources_alone_have_weights_of_their_own() -> None:
