@@ -130,6 +130,12 @@ def without_folders(word: str) -> str:
 
 
 def write_json(path: Path, values: Mapping[str, object]) -> None:
-    """Write ``values`` whole or not at all."""
+    """Write ``values`` whole or not at all.
+
+    Raises
+    ------
+    StorageError
+        When the file cannot be written.
+    """
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -138,15 +138,9 @@ class Controller:
         return self._strokes
 
     def takes_over(self, ref: SliceRef, /, *, erasing: bool) -> bool:
-        """Whether a stroke on ``ref`` starts from its proposal.
-
-        A hint is no contour to mend: painting begins anew there, and only the eraser starts from what it erases. What
-        answers marks on the slice itself was asked for, however unsure it is.
-        """
-        if self.session.mode is not PaintMode.COMPLETE or not self.is_proposed(ref):
-            return False
-        asked_for = self.session.slice_state(ref) is SliceState.SCRIBBLED
-        return erasing or asked_for or not self.is_hint(ref)
+        """Whether a stroke on ``ref`` starts from its proposal; on a hint only the eraser does."""
+        complete = self.session.mode is PaintMode.COMPLETE
+        return complete and self.is_proposed(ref) and (erasing or not self._leaves_out(ref))
 
     def is_proposed(self, ref: SliceRef, /) -> bool:
         """Whether a proposal is open on ``ref``."""
@@ -423,12 +417,20 @@ class Controller:
             if not self.add_structure(f"Structure {len(self.structures) + 1}"):
                 return False
             value = self.structures[-1].id
-        erasing = value == BACKGROUND
-        anew = self.takes_over(ref, erasing=True) and not self.takes_over(ref, erasing=erasing)
+        anew = value != BACKGROUND and self._leaves_out(ref)
         done = self._do(lambda: self.session.paint(ref, mask, value=value, over_proposal=not anew))
         if done and anew:
             self.told.emit(f"{PUT_ASIDE}.")
         return done
+
+    def _leaves_out(self, ref: SliceRef) -> bool:
+        """Whether painting on ``ref`` begins anew: a hint is no contour to mend.
+
+        What answers marks on the slice itself was asked for, however unsure it is.
+        """
+        if self.session.mode is not PaintMode.COMPLETE or self.session.slice_state(ref) is SliceState.SCRIBBLED:
+            return False
+        return self.is_proposed(ref) and self.is_hint(ref)
 
     def _snapshot(self, with_proposals: bool) -> LabelArray:
         labels = np.array(self.session.labels)

@@ -149,12 +149,6 @@ def test_past_the_examples_the_search_goes_in_steps_that_grow() -> None:
     assert 1 <= steps[0] < steps[1] < steps[2]
 
 
-def test_behind_an_empty_example_nothing_is_searched_for() -> None:
-    labels = block(first=4, last=11)
-    found = places(rank_slices(proposal(labels), support(labels, 3, 9), axis=0))
-    assert {0, 1, 2}.isdisjoint(found)
-
-
 def test_behind_an_empty_example_the_structure_has_ended() -> None:
     labels = block(first=5, last=8)
     found = places(rank_slices(proposal(labels), support(labels, 6, 9), axis=0))
