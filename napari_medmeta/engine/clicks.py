@@ -167,7 +167,8 @@ def answer_clicks(
     classes = pool_classes(where.seen(torch.from_numpy(said)).contiguous(), len(support.structures), where.pooling)
     posterior = _posterior(_Ground(maps, where, config), classes, len(support.structures), cancel)
     whole = range(where.full_shape[0])
-    labels, confidence = draw(where, support.structures, posterior, first=0, slices=whole)
+    evenly = torch.zeros(len(support.structures), device=posterior.device)
+    labels, confidence = draw(where, support.structures, posterior, evenly, first=0, slices=whole)
     known = said >= 0
     labels[known] = np.array([0, *support.structures], dtype=np.uint8)[said[known]]
     confidence[known] = 1.0

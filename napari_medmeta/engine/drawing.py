@@ -8,6 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from napari_medmeta.core import FloatArray, LabelArray
+from napari_medmeta.engine.deciding import chosen
 from napari_medmeta.engine.region import Region
 
 __all__ = ["draw"]
@@ -17,7 +18,7 @@ SLICES_AT_ONCE = 16
 
 
 def draw(
-    region: Region, structures: Sequence[int], posterior: Tensor, *, first: int, slices: range
+    region: Region, structures: Sequence[int], posterior: Tensor, lean: Tensor, *, first: int, slices: range
 ) -> tuple[LabelArray, FloatArray]:
     """Return labels and their probability for ``slices`` of the region's box, in the volume's axis order.
 
@@ -25,13 +26,17 @@ def draw(
     ----------
     posterior
         (S+1, n, H, W) log-posteriors of the depths from ``first`` on.
+    lean
+        (S,) log-odds by which each structure is preferred (see `napari_medmeta.engine.deciding`).
     """
     ids = np.array([0, *structures], dtype=np.uint8)
     labels, confidence = [], []
     probability = posterior.exp()
     for start in range(slices.start, slices.stop, SLICES_AT_ONCE):
         chunk = range(start, min(start + SLICES_AT_ONCE, slices.stop))
-        best, winner = region.upsample(probability, first=first, slices=chunk).max(0)
+        finer = region.upsample(probability, first=first, slices=chunk)
+        winner = chosen(finer, lean)
+        best = finer.gather(0, winner[None])[0]
         labels.append(ids[winner.cpu().numpy()])
         confidence.append(best.float().cpu().numpy())
     return region.to_volume_axes(np.concatenate(labels)), region.to_volume_axes(np.concatenate(confidence))

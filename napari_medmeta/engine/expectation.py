@@ -9,6 +9,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
+from napari_medmeta.engine.deciding import chosen, leaning
 from napari_medmeta.engine.fusion import Trust
 from napari_medmeta.engine.task import Task
 
@@ -49,7 +50,8 @@ def expected_dice(posterior: Tensor, trust: Trust, task: Task, depths: Sequence[
     open_rows = [n for n, z in enumerate(depths) if z not in task.depths]
     groups = [[n for n in open_rows if bool(near[n]) is tested] for tested in (True, False)]
     # What lies farther from every example than a slice that was left out has not been tested.
-    soft = torch.stack([_soft_dice(posterior[:, rows].flatten(1)[:, :, None])[:, 0] for rows in groups])
+    lean = leaning(task)
+    soft = torch.stack([_soft_dice(posterior[:, rows].flatten(1)[:, :, None], lean)[:, 0] for rows in groups])
     size = torch.stack([posterior[1:, rows].exp().sum((1, 2, 3)) for rows in groups]) + 1e-6
     share = size / size.sum(0)
     worth = _worth(task)
@@ -62,8 +64,9 @@ def expected_dice(posterior: Tensor, trust: Trust, task: Task, depths: Sequence[
 
 def slice_dice(posterior: Tensor, trust: Trust, task: Task, depths: Sequence[int]) -> list[float | None]:
     """Return for each of the n slices the expected Dice over its structures; None where none is proposed."""
-    proposed = posterior.argmax(0)
-    soft = _soft_dice(posterior.flatten(2).transpose(1, 2))
+    lean = leaning(task)
+    proposed = chosen(posterior.exp(), lean)
+    soft = _soft_dice(posterior.flatten(2).transpose(1, 2), lean)
     near = task.distance_mm(depths) <= trust.tested_mm
     worth = _worth(task)
     out: list[float | None] = []
@@ -86,8 +89,9 @@ def marked_dice(posterior: Tensor, classes: Tensor) -> tuple[list[float], list[f
         (D, H, W) int64: what was marked; 0 background, 1 to S.
     """
     wrong = _wrong_share(classes, len(posterior) - 1)
-    whole = _soft_dice(posterior.flatten(1)[:, :, None])[:, 0]
-    soft = _soft_dice(posterior.flatten(2).transpose(1, 2))
+    evenly = torch.zeros(len(wrong), device=posterior.device)
+    whole = _soft_dice(posterior.flatten(1)[:, :, None], evenly)[:, 0]
+    soft = _soft_dice(posterior.flatten(2).transpose(1, 2), evenly)
     proposed = posterior.argmax(0)
     slices: list[float | None] = []
     for n in range(posterior.shape[1]):
@@ -106,13 +110,13 @@ def _doubted(soft: float, wrong: float) -> float:
     return max(0.0, 1 - wrong * (1 - soft))
 
 
-def _soft_dice(log_posterior: Tensor) -> Tensor:
-    """Return (S, n) Dice of (S+1, voxels, n) posteriors with their own arg-max, were they calibrated."""
+def _soft_dice(log_posterior: Tensor, lean: Tensor) -> Tensor:
+    """Return (S, n) Dice of (S+1, voxels, n) posteriors with what is chosen by them, were they calibrated."""
     probability = log_posterior.exp()
-    chosen = probability.argmax(0)
+    proposed = chosen(probability, lean)
     rows = []
     for s in range(1, len(probability)):
-        mine = (chosen == s).float()
+        mine = (proposed == s).float()
         agreed = 2 * (probability[s] * mine).sum(0)
         rows.append(agreed / (probability[s].sum(0) + mine.sum(0)).clamp_min(1e-6))
     return torch.stack(rows)

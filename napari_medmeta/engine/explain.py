@@ -28,6 +28,7 @@ from napari_medmeta.core.explanation import NETWORK, ExampleShare, ExampleVoxel,
 from napari_medmeta.engine.clicks import answer_clicks, split_support
 from napari_medmeta.engine.correction import corrected_log_odds, untested
 from napari_medmeta.engine.cutting import make_task
+from napari_medmeta.engine.deciding import chosen, leaning
 from napari_medmeta.engine.explain_clicks import explain_clicks
 from napari_medmeta.engine.explain_examples import Answer, Origins, label_of
 from napari_medmeta.engine.features import FeatureMaps
@@ -207,15 +208,15 @@ class _Question:
 
     def _chosen(self, posterior: Tensor, proposal: Proposal | None) -> Answer:
         if proposal is None:
-            chosen = int(posterior.argmax())
-            probability = float(posterior[chosen])
+            preferred = int(chosen(posterior, leaning(self._task)))
+            probability = float(posterior[preferred])
         else:
             box = Box.of_voxel(self._voxel)
             label = int(proposal.labels_in(box)[0, 0, 0])
             # Smoothing comes after the sources, and has the last word.
-            chosen = self._support.structures.index(label) + 1 if label in self._support.structures else 0
+            preferred = self._support.structures.index(label) + 1 if label in self._support.structures else 0
             probability = float(proposal.confidence_in(box)[0, 0, 0])
-        return Answer(chosen, probability, chosen or int(posterior[1:].argmax()) + 1)
+        return Answer(preferred, probability, preferred or int(posterior[1:].argmax()) + 1)
 
     def _sources(
         self, evidence: Mapping[str, Tensor], trust: Trust, odds: Tensor, answer: Answer

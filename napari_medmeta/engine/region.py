@@ -49,7 +49,7 @@ class RegionConfig:
     margin_mm: float = 12.0
     margin_share: float = 0.15
     reach_gaps: float = 1.0
-    reach_extents: float = 1.5
+    reach_extents: float = 2.5
     click_margin_mm: float = 30.0
     max_voxels: int = 350_000
     max_voxels_large: int = 1_400_000

@@ -36,6 +36,7 @@ from napari_medmeta.engine.clicks import ClickConfig
 from napari_medmeta.engine.correction import check_network, corrected_log_odds
 from napari_medmeta.engine.crew import ALONE, Crew, crew_for
 from napari_medmeta.engine.cutting import make_task
+from napari_medmeta.engine.deciding import leaning
 from napari_medmeta.engine.drawing import draw
 from napari_medmeta.engine.expectation import expected_dice, slice_dice
 from napari_medmeta.engine.features import FeatureMaps
@@ -337,7 +338,9 @@ class Request:
 
     def _part(self, posterior: Tensor, trust: Trust, first: int, slices: range) -> _Part:
         """Draw ``slices`` from the posterior of the depths from ``first`` on."""
-        drawn, sure = draw(self._region, self._support.structures, posterior, first=first, slices=slices)
+        drawn, sure = draw(
+            self._region, self._support.structures, posterior, leaning(self._task), first=first, slices=slices
+        )
         _keep_painted(self._support, self._region.slab(slices.start, slices.stop), drawn, sure)
         return _Part(slices, drawn, sure, self._slice_dice(posterior, trust, first, slices))
 
