@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from napari_medmeta.core import (
+    BACKGROUND,
     Box,
     CancelToken,
     FloatArray,
@@ -393,7 +394,15 @@ def _spread(depths: Sequence[int], count: int) -> list[int]:
 
 
 def _keep_painted(support: Support, box: Box, labels: LabelArray, confidence: FloatArray) -> None:
-    painted, known = support.labels_and_known()
-    inside = known[box.slices]
-    labels[inside] = painted[box.slices][inside]
-    confidence[inside] = 1.0
+    """Let what is proposed inside of ``box`` be what was said there; a structure nobody looked for may still be."""
+    for example in support.examples:
+        axis, index = example.ref.axis, example.ref.index - box.start[example.ref.axis]
+        if not 0 <= index < box.shape[axis]:
+            continue
+        here = SliceRef(axis, index).slicer
+        rows, columns = (box.slices[a] for a in range(3) if a != axis)
+        said, known = example.labels[rows, columns], example.known[rows, columns]
+        if example.complete_for is not None:
+            known = known & ((said != BACKGROUND) | np.isin(labels[here], [BACKGROUND, *example.complete_for]))
+        labels[here] = np.where(known, said, labels[here])
+        confidence[here] = np.where(known, np.float32(1.0), confidence[here])

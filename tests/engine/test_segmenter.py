@@ -8,6 +8,7 @@ import psutil
 import pytest
 
 from napari_medmeta.core import (
+    Box,
     Cancelled,
     CancelToken,
     Geometry,
@@ -172,6 +173,24 @@ def test_a_structure_added_later_is_not_taken_as_absent_from_older_slices(ready:
     open_minded = ready.segment(support).volume(shape)
     misled = ready.segment(strict).volume(shape)
     assert (open_minded[near] == 2).sum() > (misled[near] == 2).sum()
+
+
+def test_a_structure_added_later_is_proposed_on_older_slices_too(ready: Segmenter, phantom: Phantom) -> None:
+    known = np.ones(phantom.labels.shape[1:], dtype=bool)
+    only_first = np.where(phantom.labels[12] == 1, np.uint8(1), np.uint8(0))
+    only_second = np.where(phantom.labels[14] == 2, np.uint8(2), np.uint8(0))
+    older = SliceExample(SliceRef(0, 12), only_first, known, complete_for=frozenset({1}))
+    newer = SliceExample(SliceRef(0, 14), only_second, known, complete_for=frozenset({1, 2}))
+    (depth, rows, columns) = phantom.labels.shape
+    proposal = ready.segment(Support((depth, rows, columns), (older, newer), (1, 2)))
+    found = proposal.volume(phantom.labels.shape)
+    assert dice(found, phantom.labels, 2, [12]) > 0.8
+    # What was looked for stays as it was painted, and only that is known for certain.
+    np.testing.assert_array_equal(found[12] == 1, phantom.labels[12] == 1)
+    np.testing.assert_array_equal(found[14], only_second)
+    sure = proposal.confidence_in(Box.of_slice(SliceRef(0, 12), phantom.labels.shape))[0]
+    assert sure[found[12] == 1].min() == 1.0
+    assert sure[found[12] == 2].max() < 1.0
 
 
 def test_nothing_painted_is_said_in_words(ready: Segmenter, phantom: Phantom) -> None:
