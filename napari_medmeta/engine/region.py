@@ -33,7 +33,8 @@ class RegionConfig:
     reach_gaps
         Least reach beyond the outermost painted slices, in the largest gap between painted slices.
     reach_extents
-        Reach in half in-plane extents of the structures, less half of what the painted slices span.
+        Reach as a share of what the structures' diameter exceeds the span of the painted slices by: slices that span
+        a structure say where it ends, one slice does not.
     click_margin_mm
         Margin around clicks and strokes while no slice is complete.
     max_voxels
@@ -49,7 +50,7 @@ class RegionConfig:
     margin_mm: float = 12.0
     margin_share: float = 0.15
     reach_gaps: float = 1.0
-    reach_extents: float = 2.5
+    reach_extents: float = 1.25
     click_margin_mm: float = 30.0
     max_voxels: int = 350_000
     max_voxels_large: int = 1_400_000
@@ -216,7 +217,7 @@ def _reach(complete: Sequence[int], widest_mm: float, spacing_mm: float, config:
         return 0
     span = complete[-1] - complete[0]
     gap = int(np.max(np.diff(complete))) if span else 0
-    from_extent = config.reach_extents * 0.5 * widest_mm / spacing_mm - 0.5 * span
+    from_extent = config.reach_extents * (widest_mm / spacing_mm - span)
     return max(2, int(np.ceil(from_extent)), int(np.ceil(config.reach_gaps * gap)))
 
 
