@@ -15,7 +15,7 @@ from napari_medmeta.engine.task import Task
 
 __all__ = ["chosen", "leaning"]
 
-ONE_EXAMPLE = 0.75
+LEAN_AFTER_ONE = 0.75
 """Log-odds by which a structure with one example is preferred to background; with n examples the n-th part. The rule
 above asks for 0.8, 0.3 and 0.2 after one, three and five slices, with the Dice that the benchmark's development cases
 have; chosen on these cases."""
@@ -24,7 +24,7 @@ have; chosen on these cases."""
 def leaning(task: Task) -> Tensor:
     """Return (S,) float32 log-odds by which each structure is preferred to background; 0 without a complete slice."""
     examples = [sum(s in p.asked for p in task.painted) for s in range(1, task.structures + 1)]
-    return torch.tensor([ONE_EXAMPLE / n if n else 0.0 for n in examples], device=task.device)
+    return torch.tensor([LEAN_AFTER_ONE / n if n else 0.0 for n in examples], device=task.device)
 
 
 def chosen(probability: Tensor, lean: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from napari_medmeta.core import support_from_labels
-from napari_medmeta.engine.deciding import ONE_EXAMPLE, chosen, leaning
+from napari_medmeta.engine.deciding import LEAN_AFTER_ONE, chosen, leaning
 from napari_medmeta.engine.drawing import draw
 from napari_medmeta.engine.expectation import expected_dice, slice_dice
 from napari_medmeta.engine.fusion import Trust
@@ -19,15 +19,15 @@ MASK[5:15, 5:15] = True
 
 def test_the_more_examples_the_less_a_structure_is_preferred(make_task) -> None:  # type: ignore[no-untyped-def]
     one, three = make_task({4: MASK}, depth=9), make_task({1: MASK, 4: MASK, 7: MASK}, depth=9)
-    assert leaning(one).tolist() == [ONE_EXAMPLE]
-    assert leaning(three).tolist() == pytest.approx([ONE_EXAMPLE / 3])
+    assert leaning(one).tolist() == [LEAN_AFTER_ONE]
+    assert leaning(three).tolist() == pytest.approx([LEAN_AFTER_ONE / 3])
 
 
 def test_a_slice_on_which_a_structure_was_not_asked_for_is_no_example_of_it(make_task) -> None:  # type: ignore[no-untyped-def]
     task = make_task({1: MASK, 4: MASK}, depth=9)
     first, second = task.painted
     task = replace(task, structures=2, painted=(first, replace(second, asked=frozenset({1, 2}))))
-    assert leaning(task).tolist() == pytest.approx([ONE_EXAMPLE / 2, ONE_EXAMPLE])
+    assert leaning(task).tolist() == pytest.approx([LEAN_AFTER_ONE / 2, LEAN_AFTER_ONE])
 
 
 def test_without_a_complete_slice_nothing_is_preferred(make_task) -> None:  # type: ignore[no-untyped-def]
@@ -35,23 +35,13 @@ def test_without_a_complete_slice_nothing_is_preferred(make_task) -> None:  # ty
 
 
 def test_preferring_is_a_matter_of_log_odds() -> None:
-    lean = torch.tensor([ONE_EXAMPLE, 0.0])
-    between = 1 / (1 + np.exp(ONE_EXAMPLE))
+    lean = torch.tensor([LEAN_AFTER_ONE, 0.0])
+    between = 1 / (1 + np.exp(LEAN_AFTER_ONE))
     rows = torch.tensor([[1 - p, p, 0.0] for p in (between - 0.01, between + 0.01)]).T
     assert chosen(rows, lean).tolist() == [0, 1]
     # Nothing is preferred to nothing, and of two structures the preferred one wins a close race.
     assert chosen(torch.tensor([0.2, 0.35, 0.45]), torch.zeros(2)) == 2
     assert chosen(torch.tensor([0.2, 0.35, 0.45]), lean) == 1
-
-
-def test_the_threshold_is_half_of_the_dice_that_can_be_reached() -> None:
-    # Slices of equal area on which a structure is the less probable the farther away: the rule of Lipton et al.
-    probability = torch.tensor([0.9, 0.8, 0.6, 0.4, 0.3, 0.1])
-    taken = torch.arange(1, 7)
-    dice = 2 * probability.cumsum(0) / (taken + probability.sum())
-    best = int(dice.argmax())
-    assert probability[best] > float(dice.max()) / 2 > probability[best + 1]
-    assert probability[best] < 0.5
 
 
 def test_labels_are_drawn_as_they_are_chosen_and_their_probability_is_told(make_task) -> None:  # type: ignore[no-untyped-def]
@@ -60,7 +50,7 @@ def test_labels_are_drawn_as_they_are_chosen_and_their_probability_is_told(make_
     support = support_from_labels(labels, axis=0)
     region = find_region(support, (1.0, 1.0, 1.0), RegionConfig())
     posterior = torch.log(torch.tensor([0.6, 0.4])).reshape(2, 1, 1, 1).expand(2, *region.full_shape)
-    for lean, label, sure in ((0.0, 0, 0.6), (ONE_EXAMPLE, 1, 0.4)):
+    for lean, label, sure in ((0.0, 0, 0.6), (LEAN_AFTER_ONE, 1, 0.4)):
         drawn, confidence = draw(
             region, (1,), posterior, torch.tensor([lean]), first=0, slices=range(region.full_shape[0])
         )
