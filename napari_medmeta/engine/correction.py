@@ -82,7 +82,7 @@ class _Overlap:
         self._total = torch.zeros(structures)
 
     def add(self, odds: Tensor, classes: Tensor) -> None:
-        proposed = torch.cat([torch.zeros_like(odds[:1]), odds]).argmax(0)
+        proposed = torch.cat([torch.zeros_like(odds[:1]), odds]).max(0).indices
         for s in range(1, len(self._common) + 1):
             here, there = proposed == s, classes == s
             self._common[s - 1] += 2 * float((here & there).sum())

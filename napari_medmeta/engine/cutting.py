@@ -167,7 +167,7 @@ def pool_classes(classes: Tensor, structures: int, pooling: Triple) -> Tensor:
 def _votes(classes: Tensor, structures: int, pooling: Triple) -> Tensor:
     # The most frequent known class wins, so that single clicked voxels survive the pooling.
     votes = torch.cat([_pool((classes == c).float()[None], pooling) for c in range(structures + 1)])
-    best = votes.argmax(0)
+    best = votes.max(0).indices
     return torch.where(votes.sum(0) > 0, best, UNKNOWN)
 
 
@@ -180,7 +180,7 @@ def _pool_painted(painted: PaintedSlice, structures: int, pooling: Triple) -> Pa
         return replace(painted, index=index, classes=pooled)
     sides = tuple(pooling[a] for a in range(3) if a != painted.axis)
     votes = torch.stack([(painted.classes == c).float() for c in range(structures + 1)])
-    return replace(painted, index=index, classes=F.avg_pool2d(votes, sides, ceil_mode=True).argmax(0))
+    return replace(painted, index=index, classes=F.avg_pool2d(votes, sides, ceil_mode=True).max(0).indices)
 
 
 def _one_a_depth(painted: Iterable[PaintedSlice]) -> tuple[PaintedSlice, ...]:

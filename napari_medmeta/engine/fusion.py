@@ -196,7 +196,7 @@ def fused_log_posterior(evidence: Mapping[str, Tensor], trust: Trust) -> Tensor:
 
 def fuse(evidence: Mapping[str, Tensor], trust: Trust) -> Tensor:
     """Return (...) int64 classes of the pooled evidence."""
-    return fused_log_posterior(evidence, trust).argmax(0)
+    return fused_log_posterior(evidence, trust).max(0).indices
 
 
 def starting_weights(

@@ -331,7 +331,7 @@ class _Chains:
         """Return (S+1, h, w) probabilities after one step."""
         moved = step[-1] * prior
         for share, shifted in zip(step, self._shifted(state), strict=False):
-            moved = moved + share * shifted
+            moved = torch.addcmul(moved, share, shifted)
         sharp = moved.clamp_min(LEAST_SHARE) ** torch.exp(self._learner.log_power)
         return (sharp / sharp.sum(0)).clamp_min(LEAST_SHARE)
 
