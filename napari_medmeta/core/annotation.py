@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -63,6 +64,8 @@ class Origin(StrEnum):
 class SliceExample:
     """One slice on which the user said something: a whole painted slice, a few strokes, or one click.
 
+    It is a value: its arrays must not change any more, as what was once found out about them is kept.
+
     Parameters
     ----------
     ref
@@ -96,10 +99,18 @@ class SliceExample:
                 expected="two 2D arrays of one shape",
             )
 
-    @property
+    @cached_property
     def is_complete(self) -> bool:
         """Whether every voxel of the slice is known."""
         return bool(self.known.all())
+
+    @cached_property
+    def occurring(self) -> frozenset[int]:
+        """The labels that known voxels have, `BACKGROUND` among them."""
+        # Marking what occurs is three times as fast as np.unique.
+        found = np.zeros(np.iinfo(np.uint8).max + 1, dtype=bool)
+        found[self.labels if self.is_complete else self.labels[self.known]] = True
+        return frozenset(np.flatnonzero(found).tolist())
 
     def positive(self, structure: int) -> MaskArray:
         """Return (rows, columns) bool: where the user said that ``structure`` is."""
@@ -173,11 +184,8 @@ class Support:
 
     def painted_structures(self) -> tuple[int, ...]:
         """Ids of the structures with at least one painted voxel, ascending."""
-        # The window asks at every step: marking what occurs is three times as fast as np.unique.
-        found = np.zeros(np.iinfo(np.uint8).max + 1, dtype=bool)
-        for example in self.examples:
-            found[example.labels if example.is_complete else example.labels[example.known]] = True
-        return tuple(s for s in self.structures if found[s])
+        found = frozenset[int]().union(*(example.occurring for example in self.examples))
+        return tuple(s for s in self.structures if s in found)
 
 
 def support_from_labels(

@@ -8,7 +8,6 @@ import numpy as np
 
 from napari_medmeta.core import (
     BACKGROUND,
-    LabelArray,
     MaskArray,
     Origin,
     SliceExample,
@@ -32,10 +31,10 @@ def main_axis(state: State) -> int:
 
 
 class SupportBuilder:
-    """Builds the support, keeping the arrays of slices that did not change since the last one."""
+    """Builds the support, keeping the examples that did not change since the last one with all they know."""
 
     def __init__(self) -> None:
-        self._slices: dict[SliceRef, LabelArray] = {}
+        self._whole: dict[SliceRef, SliceExample] = {}
         self._last: Support | None = None
 
     def forget(self, step: Step) -> None:
@@ -44,9 +43,9 @@ class SupportBuilder:
             self._last = None
         for patch in step.patches:
             start, stop = patch.box.start, patch.box.stop
-            stale = [r for r in self._slices if start[r.axis] <= r.index < stop[r.axis]]
+            stale = [r for r in self._whole if start[r.axis] <= r.index < stop[r.axis]]
             for ref in stale:
-                del self._slices[ref]
+                del self._whole[ref]
 
     def build(self, state: State) -> Support:
         """Return all complete slices, and the other known voxels grouped by slice along the main axis."""
@@ -61,13 +60,14 @@ class SupportBuilder:
         return self._last
 
     def _complete(self, state: State, ref: SliceRef, record: SliceRecord) -> SliceExample:
-        if ref not in self._slices:
-            labels = label_slice(state.labels, ref).copy()
+        kept = self._whole.get(ref)
+        told = (record.looked_for, record.origin, record.weight)
+        if kept is None or (kept.complete_for, kept.origin, kept.weight) != told:
+            labels = kept.labels if kept is not None else label_slice(state.labels, ref).copy()
             labels.setflags(write=False)
-            self._slices[ref] = labels
-        labels = self._slices[ref]
-        known = np.broadcast_to(np.True_, labels.shape)
-        return SliceExample(ref, labels, known, record.looked_for, record.origin, record.weight)
+            known = np.broadcast_to(np.True_, labels.shape)
+            kept = self._whole[ref] = SliceExample(ref, labels, known, *told)
+        return kept
 
 
 def _sparse_examples(state: State) -> list[SliceExample]:

@@ -49,6 +49,8 @@ def test_positive_and_negative_hold_only_what_is_known() -> None:
     assert half.negative(1).tolist() == [[True, False, False]]
     assert half.negative(2).tolist() == [[True, True, False]]
     assert not half.is_complete
+    assert half.occurring == {0, 1}
+    assert example(SliceRef(0, 0), labels).occurring == {0, 1, 2}
 
 
 def test_background_says_nothing_about_a_structure_that_was_not_looked_for() -> None:

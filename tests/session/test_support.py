@@ -30,11 +30,22 @@ def test_support_is_not_built_again_while_nothing_changes(session: Session, squa
     assert session.support() is support
 
 
-def test_unchanged_slices_share_their_arrays(session: Session, square: Square) -> None:
+def test_unchanged_slices_keep_their_examples_with_all_that_was_found_out_about_them(
+    session: Session, square: Square
+) -> None:
     session.paint(AXIAL, square(1, 3), value=1)
     before = session.support().examples[0]
     session.paint(SliceRef(0, 4), square(1, 3), value=1)
-    assert session.support().examples[0].labels is before.labels
+    assert session.support().examples[0] is before
+
+
+def test_an_example_that_is_told_otherwise_shares_its_array_only(session: Session, square: Square) -> None:
+    session.paint(AXIAL, square(1, 3), value=1)
+    before = session.support().examples[0]
+    session.weigh_example(AXIAL, 0.5)
+    after = session.support().examples[0]
+    assert (before.weight, after.weight) == (1.0, 0.5)
+    assert after.labels is before.labels
 
 
 def test_a_structure_added_later_is_unknown_on_earlier_slices_until_they_are_painted_again(
