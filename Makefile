@@ -19,7 +19,8 @@ INSTALL := $(PIP) install --quiet --constraint constraints.txt $(PIP_ARGS)
 # Software GL gives the same picture on every machine.
 TEST_ENV := LIBGL_ALWAYS_SOFTWARE=1 QT_API=pyqt6 QT_QPA_PLATFORM=xcb
 XVFB := xvfb-run --auto-servernum --server-args="-screen 0 1600x1000x24 +extension GLX"
-PYTEST := $(TEST_ENV) $(XVFB) $(BIN)/python -m pytest
+# pytest-xvfb gives every worker a virtual display of its own.
+PYTEST := $(TEST_ENV) $(BIN)/python -m pytest
 
 .PHONY: help demo test lint pytest sample-data docs docs-pictures wheel clean
 
@@ -39,10 +40,13 @@ lint: $(VENV)/.installed-test  ## Check style, types and import rules
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# Parallel workers share the cores, so each keeps to one thread. Windows and stop-watches run alone.
+# Parallel workers share the cores, so each keeps to one thread. Stop-watches run alone.
+PARALLEL := OMP_NUM_THREADS=1 $(PYTEST) -n $(WORKERS) --dist worksteal
+
 pytest: $(VENV)/.installed-test  ## Run the tests under a virtual display
-	OMP_NUM_THREADS=1 $(PYTEST) -n $(WORKERS) --dist worksteal -m "not gui and not timing"
-	$(PYTEST) -m "gui or timing"
+	$(PARALLEL) -m "not gui and not timing"
+	$(PARALLEL) -m "gui and not timing"
+	$(PYTEST) -m timing
 
 sample-data: $(VENV)/.installed-demo  ## Write the synthetic scans of sample_data/ again
 	$(BIN)/python scripts/make_sample_data.py

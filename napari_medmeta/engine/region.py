@@ -33,8 +33,10 @@ class RegionConfig:
     reach_gaps
         Least reach beyond the outermost painted slices, in the largest gap between painted slices.
     reach_extents
-        Reach as a share of what the structures' diameter exceeds the span of the painted slices by: slices that span
-        a structure say where it ends, one slice does not.
+        Reach in diameters of the structures, less what the painted slices span: slices that span a structure say where
+        it ends, one slice does not.
+    most_reach_mm
+        The size of the structures asks for no more reach than this: livers and pairs of lungs are wider than high.
     click_margin_mm
         Margin around clicks and strokes while no slice is complete.
     max_voxels
@@ -51,6 +53,7 @@ class RegionConfig:
     margin_share: float = 0.15
     reach_gaps: float = 1.0
     reach_extents: float = 1.25
+    most_reach_mm: float = 150.0
     click_margin_mm: float = 30.0
     max_voxels: int = 350_000
     max_voxels_large: int = 1_400_000
@@ -217,8 +220,8 @@ def _reach(complete: Sequence[int], widest_mm: float, spacing_mm: float, config:
         return 0
     span = complete[-1] - complete[0]
     gap = int(np.max(np.diff(complete))) if span else 0
-    from_extent = config.reach_extents * (widest_mm / spacing_mm - span)
-    return max(2, int(np.ceil(from_extent)), int(np.ceil(config.reach_gaps * gap)))
+    from_size_mm = min(config.reach_extents * widest_mm - span * spacing_mm, config.most_reach_mm)
+    return max(2, int(np.ceil(from_size_mm / spacing_mm)), int(np.ceil(config.reach_gaps * gap)))
 
 
 def _largest_diameter_mm(support: Support, normal: int, spacing_mm: Sequence[float]) -> float:

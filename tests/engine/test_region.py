@@ -44,9 +44,15 @@ def test_it_reaches_one_gap_beyond_slices_that_span_the_structure() -> None:
 
 
 def test_slices_close_together_reach_as_far_as_the_structure_is_wide() -> None:
-    # 20 mm x 30 mm have the area of a disc of 27.6 mm, the slices span 12 mm: 1.25 of the rest, in slices of 4 mm.
+    # 20 mm x 30 mm have the area of a disc of 27.6 mm, and the slices span 12 mm: 1.25 discs less that, in slices of 4 mm.
     region = find_region(square(8, 11), (4.0, 1.0, 1.0), CONFIG)
-    assert (region.box.start[0], region.box.stop[0]) == (3, 17)
+    assert (region.box.start[0], region.box.stop[0]) == (2, 18)
+
+
+def test_a_wide_structure_asks_for_no_more_than_the_most_reach() -> None:
+    # One slice of a structure that is 300 mm wide would ask for 375 mm.
+    region = find_region(square(9), (30.0, 1.0, 10.0), CONFIG)
+    assert (region.box.start[0], region.box.stop[0]) == (4, 15)
 
 
 def test_where_the_scan_ends_sooner_the_missing_slices_are_told() -> None:
