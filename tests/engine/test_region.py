@@ -44,7 +44,7 @@ def test_it_reaches_one_gap_beyond_slices_that_span_the_structure() -> None:
 
 
 def test_slices_close_together_reach_as_far_as_the_structure_is_wide() -> None:
-    # 20 mm x 30 mm have the area of a disc of 27.6 mm, and the slices span 12 mm: 1.25 discs less that, in slices of 4 mm.
+    # 20 mm x 30 mm have the area of a disc of 27.6 mm: 1.25 of it less the 12 mm between the slices, in slices of 4 mm.
     region = find_region(square(8, 11), (4.0, 1.0, 1.0), CONFIG)
     assert (region.box.start[0], region.box.stop[0]) == (2, 18)
 
