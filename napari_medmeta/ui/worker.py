@@ -301,6 +301,9 @@ class EngineWorker(QObject):
                 self._give_up(_too_large())
             # The edge of the thread: what no one foresaw must reach the user as a sentence and the log as a trace.
             except Exception as error:
+                # Nobody is left to tell, and when the program ends its threads are gone before the engine looks up.
+                if self._closed:
+                    return
                 LOGGER.exception("The engine failed")
                 self._give_up(_unforeseen(error))
 

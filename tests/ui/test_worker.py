@@ -193,6 +193,26 @@ def test_nothing_arrives_after_closing(start: Any, qtbot: Any) -> None:
     assert not worker.alive
 
 
+def test_an_engine_that_breaks_after_closing_leaves_no_trace(start: Any, caplog: pytest.LogCaptureFixture) -> None:
+    working, gate = threading.Event(), threading.Event()
+
+    class BreaksLate(NearestSliceEngine):
+        def set_volume(self, *args: Any, **kwargs: Any) -> None:
+            working.set()
+            gate.wait()
+            raise RuntimeError("cannot schedule new futures after interpreter shutdown")
+
+    worker, _ = start(BreaksLate())
+    worker.load(make_volume(SHAPE))
+    assert working.wait(10)
+    worker.close()
+    assert worker.alive
+    gate.set()
+    worker.close()
+    assert not worker.alive
+    assert caplog.records == []
+
+
 def test_the_program_ends_cleanly_while_the_engine_is_at_work() -> None:
     script = """
 import time
