@@ -32,7 +32,7 @@ __all__ = [
     "write_json",
 ]
 
-DEVICES = ("auto", "cpu", "cuda", "mps")
+DEVICES = ("auto", "cpu", "cuda")
 
 
 def add_device(parser: argparse.ArgumentParser, *, default: str = "auto") -> None:

@@ -13,16 +13,18 @@ __all__ = ["free_memory_bytes", "mixed_precision", "pick_device"]
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """Return the device called ``name``; "auto" takes CUDA, then MPS, then the CPU.
+    """Return the device called ``name``; "auto" takes CUDA, else the CPU.
+
+    Apple's graphics processors know no float64, which parts of the engine compute in: on a Mac the CPU serves.
 
     Raises
     ------
     InputError
         When the device does not exist here.
     """
-    present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    present = {"cpu": True, "cuda": torch.cuda.is_available()}
     if name == "auto":
-        return torch.device(next(n for n in ("cuda", "mps", "cpu") if present[n]))
+        return torch.device("cuda" if present["cuda"] else "cpu")
     if not present.get(name, False):
         usable = ", ".join(n for n, there in present.items() if there)
         raise InputError(f"The device {name!r} is not available here", expected=f"auto or one of: {usable}")

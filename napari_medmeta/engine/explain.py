@@ -83,6 +83,8 @@ def explain(
     if said is not None:
         return said
     maps, settings = _maps_of(engine), _settings(engine, config, seed)
+    for learner in settings.config.learnt:
+        learner.to(maps.device)
     shown = proposal if proposal is not None and _answers(proposal, support, voxel) else None
     asked, marked = split_support(support)
     if marked is not None:

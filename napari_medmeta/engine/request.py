@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from napari_medmeta.core import (
     BACKGROUND,
@@ -105,6 +105,11 @@ class EngineConfig:
     def pool(self) -> FusionConfig:
         """How far each source is trusted before anything was tested."""
         return usual_fusion(learner.name for learner in self.learners) if self.fusion is None else self.fusion
+
+    @property
+    def learnt(self) -> tuple[nn.Module, ...]:
+        """The sources that have weights."""
+        return tuple(learner for learner in self.learners if isinstance(learner, nn.Module))
 
 
 def require_grid(support: Support, shape: Triple) -> None:

@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import TypeAlias
 
 import numpy as np
-from torch import nn
 
 from napari_medmeta.core import (
     CancelToken,
@@ -51,7 +50,7 @@ class Segmenter:
     Parameters
     ----------
     device
-        "auto", "cpu", "cuda" or "mps".
+        "auto", "cpu" or "cuda".
     config
         Settings; the defaults are the measured ones. Those of one family of learners, or with own weights:
         `napari_medmeta.engine.choices.engine_config`.
@@ -79,17 +78,16 @@ class Segmenter:
         names = tuple(learner.name for learner in self._config.learners)
         own = self._config.weights
         self._network = network_in_use(names, self._device, folder=own) if self._config.network else None
-        learnt = [learner for learner in self._config.learners if isinstance(learner, nn.Module)]
-        for learner in learnt:
+        for learner in self._config.learnt:
             learner.to(self._device)
         # Nobody looks at the embedding unless a learner works in it.
-        self._encoder = shipped_encoder(own).to(self._device) if learnt else None
+        self._encoder = shipped_encoder(own).to(self._device) if self._config.learnt else None
         self._maps: FeatureMaps | None = None
         self._support: Support | None = None
 
     @property
     def device(self) -> str:
-        """Where the engine computes: "cpu", "cuda" or "mps"."""
+        """Where the engine computes: "cpu" or "cuda"."""
         return self._device.type
 
     @property

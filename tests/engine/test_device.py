@@ -8,16 +8,27 @@ import numpy as np
 import pytest
 import torch
 
-from napari_medmeta.core import Support
+from napari_medmeta.core import InputError, Support
 from napari_medmeta.core.phantoms import Phantom
 from napari_medmeta.engine import Segmenter, embedding, network
-from napari_medmeta.engine.device import mixed_precision
+from napari_medmeta.engine.device import mixed_precision, pick_device
 
 Paint = Callable[..., Support]
 
 
 def _product() -> torch.dtype:
     return torch.mm(torch.ones(2, 2), torch.ones(2, 2)).dtype
+
+
+@pytest.mark.parametrize(("card", "expected"), [(True, "cuda"), (False, "cpu")])
+def test_an_nvidia_card_is_taken_where_there_is_one_and_apples_never(
+    monkeypatch: pytest.MonkeyPatch, card: bool, expected: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: card)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert pick_device().type == expected
+    with pytest.raises(InputError, match="'mps' is not available"):
+        pick_device("mps")
 
 
 def test_a_processor_computes_in_full_precision() -> None:
