@@ -43,17 +43,20 @@ def untested(trust: Trust) -> Trust:
     return replace(trust, network=torch.ones(len(trust.weights), device=trust.weights.device))
 
 
-def check_network(network: FusionNetwork, folds: Sequence[Fold], trust: Trust, *, crew: Crew = ALONE) -> Trust:
+def check_network(
+    network: FusionNetwork, folds: Sequence[Fold], trust: Trust, *, adapts: bool = True, crew: Crew = ALONE
+) -> Trust:
     """Return ``trust`` with how far the network is followed, from its Dice on the left-out slices.
 
-    A structure gets an adapted last layer where layers adapted to the other left-out slices did no worse.
+    If it ``adapts``, a structure gets an adapted last layer where layers adapted to the other left-out slices did no
+    worse.
     """
     structures = len(trust.weights)
     tested = [(fold, fold.scene) for fold in folds if fold.scene is not None]
     if not tested:
         return untested(trust)
     before, plain, adapted = _Overlap(structures), _Overlap(structures), _Overlap(structures)
-    adaptation = adapt(network, folds, trust, crew=crew)
+    adaptation = adapt(network, folds, trust, crew=crew) if adapts else None
     for n, (fold, scene) in enumerate(tested):
         evidence = {name: e[:, None] for name, e in fold.evidence.items()}
         odds = pooled_log_odds(evidence, trust)

@@ -80,6 +80,8 @@ class EngineConfig:
         At most this many painted slices are left out in turn; more tell little new and cost time.
     network
         Whether the trained network corrects what the sources say.
+    adapts
+        Whether its last layer is fitted to the painted slices, left out in turn.
     memory_budget_bytes
         How much memory the engine may need at its peak; what is free where None. With less, features are computed
         where they are needed instead of being kept: slower, with the same answers.
@@ -97,6 +99,7 @@ class EngineConfig:
     walk: WalkConfig = field(default_factory=WalkConfig)
     folds: int = 4
     network: bool = True
+    adapts: bool = True
     memory_budget_bytes: int | None = None
     weights: Path | None = None
     clicks: ClickConfig = field(default_factory=ClickConfig)
@@ -296,7 +299,9 @@ class Request:
     def _trust(self, folds: Sequence[Fold]) -> Trust:
         kept = [self._support.trust.get(s, {}) for s in self._support.structures]
         trust = fit_trust(self._names, len(kept), folds, self._config.pool, self._task.device, kept=kept)
-        return trust if self._network is None else check_network(self._network, folds, trust, crew=self._crew)
+        if self._network is None:
+            return trust
+        return check_network(self._network, folds, trust, adapts=self._config.adapts, crew=self._crew)
 
     def _folds(self) -> list[Fold]:
         folds = []

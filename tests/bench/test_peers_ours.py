@@ -53,8 +53,19 @@ def test_every_source_can_be_left_out_and_so_can_the_left_out_check():
     assert set(ablation_methods()) == left_out | {
         "medmeta-fixed-trust",
         "medmeta-without-network",
+        "medmeta-without-adaptation",
         "medmeta-without-meta-training",
     }
+
+
+def test_without_adaptation_the_network_keeps_its_last_layer(scene):
+    whole, plain = (
+        method.propose(scene.volume, scene.support)
+        for method in build_methods(["medmeta", "medmeta-without-adaptation"])
+    )
+    assert whole.recipe.last
+    assert not plain.recipe.last
+    assert plain.network.keys() == whole.network.keys()
 
 
 def test_without_meta_training_nothing_that_was_learnt_beforehand_takes_part(scene):

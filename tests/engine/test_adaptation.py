@@ -86,6 +86,14 @@ def test_one_left_out_slice_tests_nothing_and_nothing_adapts(network: FusionNetw
     assert check_network(network, folds[:1], _trust()).last is None
 
 
+def test_who_asks_for_no_adaptation_gets_the_network_as_it_was_trained(
+    network: FusionNetwork, folds: list[Fold]
+) -> None:
+    plain, adapted = (check_network(network, folds, _trust(), adapts=adapts) for adapts in (False, True))
+    assert plain.last is None
+    assert float(plain.expected_dice[0]) < 0.7 < 0.9 < float(adapted.expected_dice[0])
+
+
 def test_a_structure_on_no_left_out_slice_keeps_what_was_learnt_before(
     network: FusionNetwork, folds: list[Fold]
 ) -> None:

@@ -37,6 +37,9 @@ FIXED_TRUST = "fixed-trust"
 UNTRAINED = "without-network"
 """All sources, fused by the left-out check alone, without the network that corrects them."""
 
+UNADAPTED = "without-adaptation"
+"""The network as it was trained: its last layer is not fitted to the painted slices."""
+
 UNLEARNT = "without-meta-training"
 """The sources that need nothing learnt beforehand, as they stand in where the trained weights are missing."""
 
@@ -56,7 +59,8 @@ class Engine:
     ----------
     variant
         What is changed: a source of evidence that stands alone, ``without-NAME``, ``without-network``,
-        ``without-meta-training``, ``fixed-trust``, ``with-FAMILY`` or ``learner-FAMILY``; empty for the whole engine.
+        ``without-adaptation``, ``without-meta-training``, ``fixed-trust``, ``with-FAMILY`` or ``learner-FAMILY``;
+        empty for the whole engine.
     weights
         Folder of own weights, which replace the shipped ones where it holds them.
 
@@ -148,6 +152,8 @@ class Engine:
             return whole
         if self.variant == FIXED_TRUST:
             return replace(whole, folds=0)
+        if self.variant == UNADAPTED:
+            return replace(whole, adapts=False)
         if self.variant == UNTRAINED:
             return replace(whole, network=False)
         if self.variant == UNLEARNT:
@@ -196,7 +202,7 @@ def source_names() -> tuple[str, ...]:
 
 def ablation_names() -> tuple[str, ...]:
     """Return the names of the engine's variants with one part left out."""
-    return (*(WITHOUT + name for name in source_names()), FIXED_TRUST, UNTRAINED, UNLEARNT)
+    return (*(WITHOUT + name for name in source_names()), FIXED_TRUST, UNTRAINED, UNADAPTED, UNLEARNT)
 
 
 def _slug(name: str) -> str:
