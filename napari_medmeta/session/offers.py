@@ -42,9 +42,8 @@ def offers_on(
     own = proposed - state.proposals.recalled
     if not proposed:
         return ()
-    table = np.zeros(256, dtype=bool)
-    table[list(own or proposed)] = True
-    mine = table[shown]
+    # Comparing with each of a few structures is many times as fast as looking every voxel up in a table.
+    mine = np.logical_or.reduce([shown == structure for structure in own or proposed])
     rows, columns = bounds(mine) or (slice(0, 1), slice(0, 1))
     labels = either(mine[rows, columns], shown[rows, columns], np.uint8(BACKGROUND))
     return (
