@@ -10,6 +10,7 @@ from torch import Tensor
 
 from napari_medmeta.engine.adaptation import adapt
 from napari_medmeta.engine.crew import ALONE, Crew
+from napari_medmeta.engine.deciding import highest
 from napari_medmeta.engine.fusion import Fold, Trust, pooled_log_odds
 from napari_medmeta.engine.learners.base import Scene
 from napari_medmeta.engine.network import FusionNetwork, correct
@@ -85,7 +86,7 @@ class _Overlap:
         self._total = torch.zeros(structures)
 
     def add(self, odds: Tensor, classes: Tensor) -> None:
-        proposed = torch.cat([torch.zeros_like(odds[:1]), odds]).max(0).indices
+        proposed = highest(torch.cat([torch.zeros_like(odds[:1]), odds]))
         for s in range(1, len(self._common) + 1):
             here, there = proposed == s, classes == s
             self._common[s - 1] += 2 * float((here & there).sum())

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from napari_medmeta.core import Box, SliceExample, SliceRef, Support, Triple
+from napari_medmeta.engine.deciding import highest
 from napari_medmeta.engine.features import FeatureMaps, RegionMaps
 from napari_medmeta.engine.region import Region
 from napari_medmeta.engine.task import UNKNOWN, PaintedSlice, Task
@@ -167,7 +168,7 @@ def pool_classes(classes: Tensor, structures: int, pooling: Triple) -> Tensor:
 def _votes(classes: Tensor, structures: int, pooling: Triple) -> Tensor:
     # The most frequent known class wins, so that single clicked voxels survive the pooling.
     votes = torch.cat([_pool((classes == c).float()[None], pooling) for c in range(structures + 1)])
-    best = votes.max(0).indices
+    best = highest(votes)
     return torch.where(votes.sum(0) > 0, best, UNKNOWN)
 
 
@@ -180,7 +181,7 @@ def _pool_painted(painted: PaintedSlice, structures: int, pooling: Triple) -> Pa
         return replace(painted, index=index, classes=pooled)
     sides = tuple(pooling[a] for a in range(3) if a != painted.axis)
     votes = torch.stack([(painted.classes == c).float() for c in range(structures + 1)])
-    return replace(painted, index=index, classes=F.avg_pool2d(votes, sides, ceil_mode=True).max(0).indices)
+    return replace(painted, index=index, classes=highest(F.avg_pool2d(votes, sides, ceil_mode=True)))
 
 
 def _one_a_depth(painted: Iterable[PaintedSlice]) -> tuple[PaintedSlice, ...]:

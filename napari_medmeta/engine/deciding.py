@@ -13,7 +13,7 @@ from torch import Tensor
 
 from napari_medmeta.engine.task import Task
 
-__all__ = ["chosen", "leaning"]
+__all__ = ["chosen", "highest", "leaning"]
 
 LEAN_AFTER_ONE = 0.75
 """Log-odds by which a structure with one example is preferred to background; with n examples the n-th part. The rule
@@ -30,5 +30,12 @@ def leaning(task: Task) -> Tensor:
 def chosen(probability: Tensor, lean: Tensor) -> Tensor:
     """Return (...) int64 classes of (S+1, ...) probabilities, background first, with (S,) log-odds ``lean``."""
     favour = torch.cat([torch.zeros_like(lean[:1]), lean]).exp()
-    # Over a few rows torch's max takes an eighth of the time that its argmax takes.
-    return (probability * favour.reshape(-1, *[1] * (probability.ndim - 1))).max(0).indices
+    return highest(probability * favour.reshape(-1, *[1] * (probability.ndim - 1)))
+
+
+def highest(rows: Tensor) -> Tensor:
+    """Return (...) int64: which of (R, ...) rows is the highest, the first of equals.
+
+    The same as `torch.argmax`, in an eighth of its time where the rows are few.
+    """
+    return rows.max(0).indices

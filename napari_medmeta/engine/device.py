@@ -27,7 +27,11 @@ def pick_device(name: str = "auto") -> torch.device:
         return torch.device("cuda" if present["cuda"] else "cpu")
     if not present.get(name, False):
         usable = ", ".join(n for n, there in present.items() if there)
-        raise InputError(f"The device {name!r} is not available here", expected=f"auto or one of: {usable}")
+        raise InputError(
+            f"The device {name!r} is not available here",
+            expected=f"auto or one of: {usable}",
+            next_step="Choose auto: it takes the best there is",
+        )
     return torch.device(name)
 
 

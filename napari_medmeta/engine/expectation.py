@@ -9,7 +9,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from napari_medmeta.engine.deciding import chosen, leaning
+from napari_medmeta.engine.deciding import chosen, highest, leaning
 from napari_medmeta.engine.fusion import Trust
 from napari_medmeta.engine.task import Task
 
@@ -92,7 +92,7 @@ def marked_dice(posterior: Tensor, classes: Tensor) -> tuple[list[float], list[f
     evenly = torch.zeros(len(wrong), device=posterior.device)
     whole = _soft_dice(posterior.flatten(1)[:, :, None], evenly)[:, 0]
     soft = _soft_dice(posterior.flatten(2).transpose(1, 2), evenly)
-    proposed = posterior.max(0).indices
+    proposed = highest(posterior)
     slices: list[float | None] = []
     for n in range(posterior.shape[1]):
         here = [int(s) - 1 for s in proposed[n].unique() if s]

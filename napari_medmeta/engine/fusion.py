@@ -19,6 +19,7 @@ import torch
 from scipy import optimize, special
 from torch import Tensor
 
+from napari_medmeta.engine.deciding import highest
 from napari_medmeta.engine.learners.base import Scene
 from napari_medmeta.engine.learners.interpolation import LEAST_LOG_POSTERIOR
 
@@ -196,7 +197,7 @@ def fused_log_posterior(evidence: Mapping[str, Tensor], trust: Trust) -> Tensor:
 
 def fuse(evidence: Mapping[str, Tensor], trust: Trust) -> Tensor:
     """Return (...) int64 classes of the pooled evidence."""
-    return fused_log_posterior(evidence, trust).max(0).indices
+    return highest(fused_log_posterior(evidence, trust))
 
 
 def starting_weights(

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from napari_medmeta.core import support_from_labels
-from napari_medmeta.engine.deciding import LEAN_AFTER_ONE, chosen, leaning
+from napari_medmeta.engine.deciding import LEAN_AFTER_ONE, chosen, highest, leaning
 from napari_medmeta.engine.drawing import draw
 from napari_medmeta.engine.expectation import expected_dice, slice_dice
 from napari_medmeta.engine.fusion import Trust
@@ -42,6 +42,11 @@ def test_preferring_is_a_matter_of_log_odds() -> None:
     # Nothing is preferred to nothing, and of two structures the preferred one wins a close race.
     assert chosen(torch.tensor([0.2, 0.35, 0.45]), torch.zeros(2)) == 2
     assert chosen(torch.tensor([0.2, 0.35, 0.45]), lean) == 1
+
+
+def test_of_equal_rows_the_first_is_the_highest() -> None:
+    rows = torch.tensor([[0.5, 0.2, 0.1], [0.5, 0.8, 0.6], [0.0, 0.8, 0.6]])
+    assert highest(rows).tolist() == [0, 1, 1]
 
 
 def test_labels_are_drawn_as_they_are_chosen_and_their_probability_is_told(make_task) -> None:  # type: ignore[no-untyped-def]
